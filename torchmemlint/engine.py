@@ -1,0 +1,88 @@
+"""Sources and rules to findings. Pure: reads no files, prints nothing, exits nowhere."""
+
+from __future__ import annotations
+
+import hashlib
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from torchmemlint.facts.file_model import FileModel
+from torchmemlint.facts.project import Project
+from torchmemlint.model import Confidence, Finding, Position, Severity, Span
+from torchmemlint.rule import BAD_FILE, INTERNAL_ERROR, Rule
+from torchmemlint.source import BadFile, Source, Tree
+
+
+def lint(source: Source, rules: Sequence[Rule], project: Project) -> list[Finding]:
+    """All findings of one file, sorted, without regard to suppressions or confidence.
+
+    A file that cannot be parsed gives one TML001, a rule that fails one TML000; neither hides the
+    findings of the other rules.
+    """
+    wanted = [rule for rule in rules if source.mentions(rule.words)]
+    if not wanted or not source.mentions(project.gate):
+        return []
+    try:
+        screen = source.screen
+        if screen is None:
+            return _sorted(source, _run(source, source.tree, wanted, project))
+        firing = _firing(source, screen, wanted, project)
+        if not firing:
+            return []
+        return _sorted(source, _run(source, source.tree, firing, project))
+    except BadFile as error:
+        end = Position(error.place.line, error.place.column + 1)
+        return [_own(source, BAD_FILE, "file-not-parsed", f"file cannot be parsed: {error.reason}", Span(error.place, end))]
+
+
+def _firing(source: Source, screen: Tree, rules: Iterable[Rule], project: Project) -> list[Rule]:
+    """The rules that find anything in the cheap tree; only for them is the file parsed with libcst."""
+    codes = {finding.code for finding in _run(source, screen, rules, project)}
+    return [rule for rule in rules if rule.code in codes or INTERNAL_ERROR in codes]
+
+
+def _run(source: Source, tree: Tree, rules: Iterable[Rule], project: Project) -> list[Finding]:
+    findings: list[Finding] = []
+    try:
+        model = FileModel(source, tree, project)
+    except RecursionError:
+        raise BadFile("expression too long or too deeply nested") from None
+    for rule in rules:
+        assert rule.check is not None
+        try:
+            findings.extend(rule.check(model))
+        except BadFile:
+            raise
+        except Exception as error:  # a bug in one rule must not hide the findings of the others
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            message = (
+                f"internal error in {rule.code}: {type(error).__name__}: {error} "
+                f"({where.filename.rsplit('torchmemlint', 1)[-1].lstrip('/')}:{where.lineno}); please report it"
+            )
+            findings.append(_own(source, INTERNAL_ERROR, "internal-error", message, Span(Position(1, 0), Position(1, 0))))
+    return findings
+
+
+def _sorted(source: Source, findings: Iterable[Finding]) -> list[Finding]:
+    unique: dict[tuple[Span, str], Finding] = {}
+    for finding in sorted(findings, key=lambda f: f.order):
+        unique.setdefault((finding.span, finding.code), finding)
+    return _with_fingerprints(source, list(unique.values()))
+
+
+def _with_fingerprints(source: Source, findings: list[Finding]) -> list[Finding]:
+    """A fingerprint says which finding it is without line numbers: code, symbol, flagged text, nth of its kind."""
+    seen: dict[str, int] = {}
+    done = []
+    for finding in findings:
+        text = "".join(source.slice(finding.span).split())
+        base = f"{finding.code}:{finding.symbol}:{text}"
+        seen[base] = seen.get(base, 0) + 1
+        digest = hashlib.sha256(f"{base}:{seen[base]}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        done.append(replace(finding, fingerprint=digest))
+    return done
+
+
+def _own(source: Source, code: str, name: str, message: str, span: Span) -> Finding:
+    return Finding(source.path, span, code, name, Severity.ERROR, Confidence.HIGH, message)

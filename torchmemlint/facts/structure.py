@@ -1,0 +1,371 @@
+"""The shape of a file: functions, classes, calls, and for every node what encloses it.
+
+One traversal builds everything. A `Place` is a link to the enclosing block: asking it for its chain
+answers "which loops, conditions, handlers and with-blocks is this in". May not interpret names or values.
+"""
+
+from __future__ import annotations
+
+import ast
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+FunctionNode: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda"
+LoopNode: TypeAlias = "ast.For | ast.AsyncFor | ast.While | ast.comprehension"
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+LOOPS = (ast.For, ast.AsyncFor, ast.While, ast.comprehension)
+
+
+class Block(enum.Enum):
+    """Which part of its owner a block is."""
+
+    MODULE = "module"
+    CLASS = "class"
+    FUNCTION = "function"
+    LOOP = "loop"  # the body; a loop's `else` is PLAIN
+    THEN = "then"
+    ELSE = "else"
+    WITH = "with"
+    TRY = "try"
+    HANDLER = "handler"
+    FINALLY = "finally"
+    PLAIN = "plain"
+
+
+@dataclass(eq=False)
+class Place:
+    """A block and what encloses it. `node` owns the block, `function` is the function it runs in."""
+
+    block: Block
+    node: ast.AST
+    parent: Place | None
+    function: Function
+
+    def chain(self) -> Iterator[Place]:
+        """This place and all outer ones up to the function's body (inclusive), innermost first."""
+        place: Place | None = self
+        while place is not None and place.function is self.function:
+            yield place
+            place = place.parent
+
+    def loops(self) -> list[LoopNode]:
+        """Enclosing loops within the function, innermost first."""
+        return [p.node for p in self.chain() if p.block is Block.LOOP and isinstance(p.node, LOOPS)]
+
+
+@dataclass(eq=False)
+class Class:
+    """A class statement."""
+
+    node: ast.ClassDef
+    qualname: str
+    module: str
+    function: Function  # where the class statement itself runs
+    methods: dict[str, Function] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return f"{self.module}.{self.qualname}"
+
+
+@dataclass(eq=False)
+class Function:
+    """A function, method, lambda, or the module's own body (`node` is then the module)."""
+
+    node: FunctionNode | ast.Module
+    name: str
+    qualname: str
+    module: str
+    outer: Function | None
+    owner: Class | None  # set for methods
+    calls: list[ast.Call] = field(default_factory=list)
+    loops: list[LoopNode] = field(default_factory=list)
+    inner: list[Function] = field(default_factory=list)
+    returns: list[ast.Return] = field(default_factory=list)
+    yields: list[ast.Yield | ast.YieldFrom] = field(default_factory=list)
+    globals: set[str] = field(default_factory=set)
+    bound: dict[str, list[ast.AST]] = field(default_factory=dict)  # name -> nodes that bind it here
+
+    @property
+    def key(self) -> str:
+        return f"{self.module}.{self.qualname}" if self.qualname else self.module
+
+    @property
+    def is_module(self) -> bool:
+        return isinstance(self.node, ast.Module)
+
+    @property
+    def body(self) -> list[ast.stmt]:
+        return [] if isinstance(self.node, ast.Lambda) else self.node.body
+
+    @property
+    def args(self) -> ast.arguments | None:
+        return None if isinstance(self.node, ast.Module) else self.node.args
+
+    @property
+    def params(self) -> list[ast.arg]:
+        args = self.args
+        return [] if args is None else [*args.posonlyargs, *args.args, *args.kwonlyargs]
+
+    @property
+    def decorators(self) -> list[ast.expr]:
+        return self.node.decorator_list if isinstance(self.node, (ast.FunctionDef, ast.AsyncFunctionDef)) else []
+
+    def is_static(self) -> bool:
+        return any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in self.decorators)
+
+    def self_name(self) -> str | None:
+        """The name of the instance (or class) parameter of a method."""
+        if self.owner is None or self.is_static() or not self.params:
+            return None
+        return self.params[0].arg
+
+    def default(self, name: str) -> ast.expr | None:
+        """The default value of a parameter."""
+        args = self.args
+        if args is None:
+            return None
+        plain = [*args.posonlyargs, *args.args]
+        for param, value in zip(reversed(plain), reversed(args.defaults), strict=False):
+            if param.arg == name:
+                return value
+        for param, kw_value in zip(args.kwonlyargs, args.kw_defaults, strict=True):
+            if param.arg == name:
+                return kw_value
+        return None
+
+
+class Structure:
+    """The result of the traversal."""
+
+    def __init__(self, module: ast.Module, name: str) -> None:
+        self.module = module
+        self.name = name
+        self.body = Function(module, "", "", name, None, None)
+        self.functions: list[Function] = [self.body]
+        self.classes: list[Class] = []
+        self.calls: list[ast.Call] = []
+        self.imports: list[tuple[Function, ast.Import | ast.ImportFrom]] = []
+        self.parent: dict[ast.AST, ast.AST] = {}
+        self.place_of: dict[ast.AST, Place] = {}  # statements, calls, comprehensions, lambdas' bodies
+        self.block_of: dict[ast.stmt, tuple[list[ast.stmt], int]] = {}
+        self.function_of: dict[ast.AST, Function] = {}  # function nodes -> Function
+        self.class_of: dict[ast.AST, Class] = {}
+        _Walk(self).module()
+
+    def place(self, node: ast.AST) -> Place:
+        """The block that a node stands in."""
+        while node not in self.place_of:
+            node = self.parent[node]
+        return self.place_of[node]
+
+    def statement(self, node: ast.AST) -> ast.stmt:
+        """The statement that a node is part of."""
+        while not isinstance(node, ast.stmt):
+            node = self.parent[node]
+        return node
+
+    def function(self, node: ast.AST) -> Function:
+        """The function whose body runs a node."""
+        return self.place(node).function
+
+    def ancestors(self, node: ast.AST) -> Iterator[ast.AST]:
+        """Enclosing nodes, innermost first."""
+        while node in self.parent:
+            node = self.parent[node]
+            yield node
+
+    def before(self, statement: ast.stmt) -> list[ast.stmt]:
+        """Earlier statements of the same block, nearest first."""
+        block, index = self.block_of.get(statement, ([], 0))
+        return block[:index][::-1]
+
+    def after(self, statement: ast.stmt) -> list[ast.stmt]:
+        """Later statements of the same block, nearest first."""
+        block, index = self.block_of.get(statement, ([], 0))
+        return block[index + 1 :]
+
+
+class _Walk:
+    """The one traversal."""
+
+    def __init__(self, into: Structure) -> None:
+        self.into = into
+
+    def module(self) -> None:
+        body = self.into.body
+        self.into.function_of[self.into.module] = body
+        self.block(self.into.module.body, Place(Block.MODULE, self.into.module, None, body), self.into.module, None)
+
+    def block(self, body: list[ast.stmt], place: Place, parent: ast.AST, owner: Class | None) -> None:
+        for index, statement in enumerate(body):
+            self.into.parent[statement] = parent
+            self.into.place_of[statement] = place
+            self.into.block_of[statement] = (body, index)
+            self.statement(statement, place, owner)
+
+    def statement(self, node: ast.stmt, place: Place, owner: Class | None) -> None:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            self.function(node, node.name, place, owner)
+        elif isinstance(node, ast.ClassDef):
+            self.class_(node, place, owner)
+        elif isinstance(node, (ast.If, ast.While, ast.For, ast.AsyncFor)):
+            self.branching(node, place, owner)
+        elif isinstance(node, (ast.With, ast.AsyncWith)):
+            for item in node.items:
+                self.children(item, node, place)
+            self.bind_targets([item.optional_vars for item in node.items if item.optional_vars], node, place)
+            self.block(node.body, Place(Block.WITH, node, place, place.function), node, owner)
+        elif isinstance(node, ast.Try) or type(node).__name__ == "TryStar":
+            self.try_(node, place, owner)  # type: ignore[arg-type]
+        elif isinstance(node, ast.Match):
+            self.expression(node.subject, node, place)
+            for case in node.cases:
+                self.into.parent[case] = node
+                if case.guard is not None:
+                    self.expression(case.guard, case, place)
+                self.block(case.body, Place(Block.THEN, node, place, place.function), case, owner)
+        else:
+            self.simple(node, place)
+
+    def simple(self, node: ast.stmt, place: Place) -> None:
+        function = place.function
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            self.into.imports.append((function, node))
+            for alias in node.names:
+                bound = alias.asname or alias.name.split(".")[0]
+                function.bound.setdefault(bound, []).append(node)
+            return
+        if isinstance(node, ast.Return):
+            function.returns.append(node)
+        elif isinstance(node, (ast.Global, ast.Nonlocal)):
+            function.globals.update(node.names)
+        elif isinstance(node, ast.Assign):
+            self.bind_targets(node.targets, node, place)
+        elif isinstance(node, (ast.AugAssign, ast.AnnAssign)):
+            self.bind_targets([node.target], node, place)
+        for child in ast.iter_child_nodes(node):
+            self.expression(child, node, place)
+
+    def branching(self, node: ast.If | ast.While | ast.For | ast.AsyncFor, place: Place, owner: Class | None) -> None:
+        function = place.function
+        if isinstance(node, (ast.If, ast.While)):
+            self.expression(node.test, node, place)
+        else:
+            self.expression(node.iter, node, place)
+            self.expression(node.target, node, place)
+            self.bind_targets([node.target], node, place)
+        if isinstance(node, ast.If):
+            self.block(node.body, Place(Block.THEN, node, place, function), node, owner)
+            self.block(node.orelse, Place(Block.ELSE, node, place, function), node, owner)
+        else:
+            function.loops.append(node)
+            self.block(node.body, Place(Block.LOOP, node, place, function), node, owner)
+            self.block(node.orelse, Place(Block.PLAIN, node, place, function), node, owner)
+
+    def try_(self, node: ast.Try, place: Place, owner: Class | None) -> None:
+        function = place.function
+        self.block(node.body, Place(Block.TRY, node, place, function), node, owner)
+        for handler in node.handlers:
+            self.into.parent[handler] = node
+            if handler.type is not None:
+                self.expression(handler.type, handler, place)
+            if handler.name:
+                function.bound.setdefault(handler.name, []).append(handler)
+            self.block(handler.body, Place(Block.HANDLER, handler, place, function), handler, owner)
+        self.block(node.orelse, Place(Block.PLAIN, node, place, function), node, owner)
+        self.block(node.finalbody, Place(Block.FINALLY, node, place, function), node, owner)
+
+    def function(self, node: FunctionNode, name: str, place: Place, owner: Class | None) -> None:
+        outer = place.function
+        base = owner.qualname if owner is not None else outer.qualname
+        made = Function(node, name, f"{base}.{name}" if base else name, self.into.name, outer, owner)
+        self.into.functions.append(made)
+        self.into.function_of[node] = made
+        outer.inner.append(made)
+        if owner is not None:
+            owner.methods[name] = made
+        elif not isinstance(node, ast.Lambda):
+            outer.bound.setdefault(name, []).append(node)
+        for decorator in made.decorators:
+            self.expression(decorator, node, place)
+        for default in [*node.args.defaults, *[d for d in node.args.kw_defaults if d is not None]]:
+            self.expression(default, node, place)
+        for param in [*made.params, node.args.vararg, node.args.kwarg]:
+            if param is not None:
+                self.into.parent[param] = node
+                made.bound.setdefault(param.arg, []).append(param)
+                if param.annotation is not None:
+                    self.expression(param.annotation, param, place)
+        body = Place(Block.FUNCTION, node, place, made)
+        if isinstance(node, ast.Lambda):
+            self.into.place_of[node.body] = body
+            self.expression(node.body, node, body)
+        else:
+            self.block(node.body, body, node, None)
+
+    def class_(self, node: ast.ClassDef, place: Place, owner: Class | None) -> None:
+        base = owner.qualname if owner is not None else place.function.qualname
+        made = Class(node, f"{base}.{node.name}" if base else node.name, self.into.name, place.function)
+        self.into.classes.append(made)
+        self.into.class_of[node] = made
+        if owner is None:
+            place.function.bound.setdefault(node.name, []).append(node)
+        for child in [*node.bases, *node.keywords, *node.decorator_list]:
+            self.expression(child, node, place)
+        self.block(node.body, Place(Block.CLASS, node, place, place.function), node, made)
+
+    # ---- expressions ------------------------------------------------------------------------------
+
+    def expression(self, node: ast.AST, parent: ast.AST, place: Place) -> None:
+        self.into.parent[node] = parent
+        if isinstance(node, ast.Call):
+            place.function.calls.append(node)
+            self.into.calls.append(node)
+            self.into.place_of[node] = place
+        elif isinstance(node, ast.Lambda):
+            self.into.place_of[node] = place
+            self.function(node, "<lambda>", place, None)
+            return
+        elif isinstance(node, (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)):
+            self.comprehension(node, place)
+            return
+        elif isinstance(node, (ast.Yield, ast.YieldFrom)):
+            place.function.yields.append(node)
+        elif isinstance(node, ast.NamedExpr):
+            self.bind_targets([node.target], node, place)
+        self.children(node, None, place)
+
+    def children(self, node: ast.AST, parent: ast.AST | None, place: Place) -> None:
+        if parent is not None:
+            self.into.parent[node] = parent
+        for child in ast.iter_child_nodes(node):
+            if not isinstance(child, (ast.expr_context, ast.operator, ast.cmpop, ast.boolop, ast.unaryop)):
+                self.expression(child, node, place)
+
+    def comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp, place: Place) -> None:
+        self.into.place_of[node] = place
+        for generator in node.generators:
+            self.into.parent[generator] = node
+            self.into.place_of[generator] = place
+            self.expression(generator.iter, generator, place)
+            place.function.loops.append(generator)
+            place = Place(Block.LOOP, generator, place, place.function)
+            self.expression(generator.target, generator, place)
+            for condition in generator.ifs:
+                self.expression(condition, generator, place)
+        parts = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
+        for part in parts:
+            self.into.place_of[part] = place
+            self.expression(part, node, place)
+
+    def bind_targets(self, targets: list[ast.expr], by: ast.AST, place: Place) -> None:
+        for target in targets:
+            if isinstance(target, ast.Name):
+                place.function.bound.setdefault(target.id, []).append(by)
+            elif isinstance(target, (ast.Tuple, ast.List)):
+                self.bind_targets(target.elts, by, place)
+            elif isinstance(target, ast.Starred):
+                self.bind_targets([target.value], by, place)

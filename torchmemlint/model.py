@@ -1,0 +1,147 @@
+"""Plain values that every other room speaks in: spans, edits, fixes, findings, claimed effects.
+
+May not import anything of ours, read files or print.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Severity(enum.Enum):
+    """What happens if the finding ships."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+    @property
+    def rank(self) -> int:
+        return {"info": 0, "warning": 1, "error": 2}[self.value]
+
+
+class Confidence(enum.Enum):
+    """How sure the analysis is that the finding is true."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+    @property
+    def rank(self) -> int:
+        return {"low": 0, "medium": 1, "high": 2}[self.value]
+
+
+class Applicability(enum.Enum):
+    """Who may apply a fix.
+
+    SAFE keeps every number the program computes, only memory or lifetime changes. UNSAFE may change
+    what the program computes and is applied when asked for. PROOF is never applied to a user's file:
+    it is the counterfactual that the runtime verifier runs where no sensible automatic fix exists.
+    """
+
+    SAFE = "safe"
+    UNSAFE = "unsafe"
+    PROOF = "proof"
+
+
+class Metric(enum.Enum):
+    """What the verifier can read; a rule's effect names one of these."""
+
+    PEAK_BYTES = "peak bytes"
+    RETAINED_BYTES = "retained bytes"
+    RESERVED_BYTES_RETURNED = "reserved bytes returned"
+    GROWTH_BYTES = "device bytes per iteration"
+    HOST_GROWTH_BYTES = "host bytes per iteration"
+    LIVE_GRAPH_NODES = "live graph nodes per iteration"
+    TIME_MS = "milliseconds per iteration"
+    DEVICE_ALLOCATIONS = "device allocations per iteration"
+    HOST_SYNCS = "host syncs per iteration"
+
+
+class Direction(enum.Enum):
+    """What the code as written does to the metric, compared with the fixed code."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A rule's measurable promise: the original is `direction` than the fixed code by at least `least`.
+
+    `least` is in the unit of the metric (bytes, ms, count) unless `relative`, then a fraction of the
+    fixed code's reading. `also` names further metrics that may prove the claim instead.
+    """
+
+    metric: Metric
+    direction: Direction = Direction.HIGHER
+    least: float = 0.0
+    relative: bool = False
+    also: tuple[Metric, ...] = ()
+
+
+@dataclass(frozen=True, order=True)
+class Position:
+    """A place in a text: `line` counts from 1, `column` counts code points from 0."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, order=True)
+class Span:
+    """A half-open stretch of text."""
+
+    start: Position
+    end: Position
+
+
+@dataclass(frozen=True, order=True)
+class Edit:
+    """Replace the text of `span` by `text`."""
+
+    span: Span
+    text: str
+
+
+@dataclass(frozen=True)
+class Fix:
+    """One change to a file, as edits to its text that do not overlap."""
+
+    title: str
+    applicability: Applicability
+    edits: tuple[Edit, ...]
+
+
+@dataclass(frozen=True)
+class Why:
+    """One step of the chain of reasons behind a finding, with its place."""
+
+    message: str
+    path: str
+    span: Span
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One finding. `path` is as the caller named the file; `symbol` the enclosing function's dotted name."""
+
+    path: str
+    span: Span
+    code: str
+    name: str
+    severity: Severity
+    confidence: Confidence
+    message: str
+    why: tuple[Why, ...] = ()
+    symbol: str = ""
+    fix: Fix | None = None
+    cell: int | None = None
+    fingerprint: str = ""
+
+    @property
+    def order(self) -> tuple[str, Position, str, Position, str]:
+        """Findings are sorted by path, place and code."""
+        return (self.path, self.span.start, self.code, self.span.end, self.message)
