@@ -1,0 +1,167 @@
+"""One file to the findings its user wants to see: settings, project, rules, engine, suppressions. May not print.
+
+The command line and the flake8 plugin both come here, which is why they agree.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from torchmemlint.disk import DiskFiles, Target, as_shown, common_folder, config_files, project_root, read_bytes
+from torchmemlint.engine import lint
+from torchmemlint.facts.project import Project
+from torchmemlint.model import Confidence, Finding, Position, Severity, Span
+from torchmemlint.rule import BAD_FILE, INTERNAL_ERROR, Rule, load_rules
+from torchmemlint.settings import Settings, SettingsError, override, parse_config
+from torchmemlint.source import BadFile, Source
+from torchmemlint.suppress import Suppressions
+
+STDIN = "-"
+
+
+def known_codes() -> dict[str, str]:
+    """Every code that can be selected, with its name."""
+    own = {INTERNAL_ERROR: "internal-error", BAD_FILE: "file-not-parsed"}
+    return own | {rule.code: rule.name for rule in load_rules()}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was said for a whole run; goes to worker processes as it is.
+
+    flags     settings given on the command line, by flag name without dashes.
+    config    the one configuration file to use, "" to look for the nearest of each file.
+    isolated  look for no configuration at all.
+    otherwise the project folder of files that no marker claims.
+    """
+
+    flags: Mapping[str, object] = field(default_factory=dict)
+    config: str = ""
+    isolated: bool = False
+    otherwise: str = ""
+
+
+class Checker:
+    """Checks files, remembering settings by folder and projects by root."""
+
+    def __init__(self, choice: Choice) -> None:
+        self._choice = choice
+        self._known = known_codes()
+        self._settings: dict[str, Settings] = {}
+        self._projects: dict[str, Project] = {}
+        self._roots: dict[str, str] = {}
+        self._otherwise = choice.otherwise or common_folder([])
+
+    def settings(self, folder: str) -> Settings:
+        """The settings for the files of a folder. Raises SettingsError."""
+        found = self._settings.get(folder)
+        if found is None:
+            found = override(self._configured(folder), self._choice.flags, self._known)
+            self._settings[folder] = found
+        return found
+
+    def _configured(self, folder: str) -> Settings:
+        here = os.getcwd()
+        if self._choice.isolated:
+            return Settings(base=here)
+        if self._choice.config:
+            data = read_bytes(self._choice.config)
+            if data is None:
+                raise SettingsError(f"{self._choice.config}: cannot be read")
+            chosen = parse_config(data.decode("utf-8", "replace"), self._choice.config, here, self._known)
+            if chosen is None:
+                raise SettingsError(f"{self._choice.config}: has no table [tool.torchmemlint]")
+            return chosen
+        for path, text in config_files(folder):
+            near = parse_config(text, as_shown(path), os.path.dirname(path), self._known)
+            if near is not None:
+                return near
+        return Settings(base=here)
+
+    def root(self, folder: str) -> str:
+        """The folder of the project that a folder belongs to."""
+        if folder not in self._roots:
+            self._roots[folder] = project_root(folder, self._otherwise)
+        return self._roots[folder]
+
+    def respects_gitignore(self, folder: str) -> bool:
+        """Whether a walk of the folder leaves out what git ignores."""
+        return self.settings(folder).respect_gitignore
+
+    def excluded(self, path: str) -> bool:
+        """Whether a walk leaves out a file or folder, given by its absolute path."""
+        settings = self.settings(os.path.dirname(path))
+        return settings.excluded(_relative(path, settings.base))
+
+    def forced_out(self, path: str) -> bool:
+        """Whether a file that the user named is left out all the same: it or a folder above it is excluded."""
+        settings = self.settings(os.path.dirname(path))
+        if not settings.force_exclude:
+            return False
+        parts = _relative(path, settings.base).split("/")
+        return any(settings.excluded("/".join(parts[: n + 1])) for n in range(len(parts)))
+
+    def check(self, target: Target, data: bytes, noqa: bool = True) -> list[Finding]:
+        """The findings of one file that its settings and comments let through. Raises SettingsError."""
+        folder = os.path.dirname(target.path) if target.path != STDIN else os.getcwd()
+        settings, root = self.settings(folder), self.root(folder)
+        inside = _relative(target.path, settings.base)
+        rules = [rule for rule in load_rules() if _wanted(rule, settings, inside)]
+        called = as_shown(target.path)
+        source = Source(called, data)
+        try:
+            findings = lint(source, rules, self._project(root))
+        except Exception as error:  # a bug of ours in one file must not hide the findings of the others
+            findings = [_crash(called, error)]
+        kept = [one for one in findings if _reported(one, settings, inside)]
+        if kept:
+            kept = _heard(kept, source, noqa)
+        return [_renamed(one, called, target) for one in kept]
+
+    def _project(self, root: str) -> Project:
+        if root not in self._projects:
+            self._projects[root] = Project(DiskFiles(root))
+        return self._projects[root]
+
+
+def _relative(path: str, base: str) -> str:
+    """A path below the base with forward slashes; outside it only the file's own name can be matched."""
+    inside = path.removeprefix(base.rstrip(os.sep) + os.sep)
+    return os.path.basename(path) if inside == path else inside.replace(os.sep, "/")
+
+
+def _wanted(rule: Rule, settings: Settings, inside: str) -> bool:
+    return settings.enabled(rule.code) and not settings.ignored_in(inside, rule.code)
+
+
+def _reported(finding: Finding, settings: Settings, inside: str) -> bool:
+    """An internal error is always reported, an unreadable text unless it is ignored by name."""
+    if finding.code == INTERNAL_ERROR:
+        return True
+    if finding.code == BAD_FILE:
+        return not (settings.ignored(BAD_FILE) or settings.ignored_in(inside, BAD_FILE))
+    return finding.confidence.rank >= settings.min_confidence.rank
+
+
+def _heard(findings: list[Finding], source: Source, noqa: bool) -> list[Finding]:
+    """The findings that no comment silences; our own failure cannot be silenced."""
+    try:
+        comments = Suppressions(source.lines)
+    except BadFile:
+        return findings
+    return [one for one in findings if one.code == INTERNAL_ERROR or not comments.silence(one, noqa)]
+
+
+def _renamed(finding: Finding, called: str, target: Target) -> Finding:
+    """The same finding with its own file called what the user calls it."""
+    why = tuple(replace(step, path=target.shown) if step.path == called else step for step in finding.why)
+    return replace(finding, path=target.shown, why=why)
+
+
+def _crash(path: str, error: Exception) -> Finding:
+    start = Position(1, 0)
+    message = f"internal error: {type(error).__name__}: {error}; please report it"
+    code, name = INTERNAL_ERROR, "internal-error"
+    return Finding(path, Span(start, start), code, name, Severity.ERROR, Confidence.HIGH, " ".join(message.split()))

@@ -1,0 +1,119 @@
+"""The command line's grammar: flags to settings. May not read files, lint or print (argparse prints --help)."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from torchmemlint import __version__
+from torchmemlint.model import Confidence, Severity
+from torchmemlint.settings import OUTPUT_FORMATS, SettingsError, meant
+
+LISTS = ("select", "extend-select", "ignore", "exclude", "extend-exclude")
+CHOICES = ("min-confidence", "fail-on", "output-format")
+EPILOG = (
+    "Exit status: 0 no finding at or above --fail-on, 1 findings, 2 something could not be checked. "
+    "Silence a line with `# noqa: TML101` or `# torchmemlint: ignore[TML101] reason`."
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line instead of printing the whole usage first."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(f"{message} (see --help)")
+
+
+def parser() -> Parser:
+    made = Parser(
+        prog="torchmemlint",
+        description="Finds PyTorch memory anti-patterns without running or importing anything.",
+        epilog=EPILOG,
+        allow_abbrev=False,
+    )
+    made.add_argument("paths", nargs="*", metavar="PATH", help="files and folders; `-` for standard input (default: .)")
+    made.add_argument("--version", action="version", version=f"torchmemlint {__version__}")
+    _add_rules(made.add_argument_group("rules"))
+    _add_files(made.add_argument_group("files"))
+    _add_output(made.add_argument_group("output"))
+    _add_run(made.add_argument_group("run"))
+    return made
+
+
+def _add_rules(group: argparse._ArgumentGroup) -> None:
+    codes: dict[str, Any] = {"metavar": "CODES", "action": "append"}
+    group.add_argument("--select", help="codes or prefixes to enable, comma-separated; ALL for every rule", **codes)
+    group.add_argument("--extend-select", help="codes or prefixes to enable besides", **codes)
+    group.add_argument("--ignore", help="codes or prefixes to disable", **codes)
+    confidences = [confidence.value for confidence in Confidence]
+    group.add_argument("--min-confidence", choices=confidences, help="least confidence to report (default: medium)")
+    severities = [severity.value for severity in Severity]
+    group.add_argument("--fail-on", choices=severities, help="least severity to exit with 1 (default: warning)")
+    group.add_argument("--exit-zero", action="store_true", help="exit with 0 in spite of findings")
+    group.add_argument("--explain", metavar="CODE", help="print a rule's documentation")
+    group.add_argument("--list-rules", action="store_true", help="list the rules")
+
+
+def _add_files(group: argparse._ArgumentGroup) -> None:
+    patterns: dict[str, Any] = {"metavar": "PATTERNS", "action": "append"}
+    group.add_argument(
+        "--exclude", help="files and folders to leave out, comma-separated, instead of the default", **patterns
+    )
+    group.add_argument("--extend-exclude", help="files and folders to leave out besides", **patterns)
+    group.add_argument(
+        "--force-exclude", action="store_true", help="leave out excluded files also where they are named"
+    )
+    group.add_argument("--no-respect-gitignore", action="store_true", help="walk into what .gitignore names")
+    group.add_argument("--stdin-filename", metavar="PATH", help="what standard input is called")
+    group.add_argument("--config", metavar="FILE", default="", help="use this configuration file for everything")
+    group.add_argument("--isolated", action="store_true", help="use no configuration file")
+    group.add_argument("--show-settings", action="store_true", help="print the settings that count for the first path")
+
+
+def _add_output(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--output-format", choices=OUTPUT_FORMATS, help="default: text")
+    group.add_argument("--output-file", metavar="FILE", help="write the report there")
+    group.add_argument("--statistics", action="store_true", help="count findings by rule instead of listing them")
+
+
+def _add_run(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--jobs", type=int, metavar="N", help="processes; 0, the default, for as many as pay")
+    group.add_argument("--no-cache", action="store_true", help="no effect yet: nothing is cached")
+    group.add_argument("--cache-dir", metavar="DIR", help="no effect yet: nothing is cached")
+    group.add_argument("--verify", action="store_true", help="run flagged code on a CUDA device (not in this release)")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line. Raises SettingsError for one that makes no sense."""
+    made = parser()
+    asked, unknown = made.parse_known_args(arguments)
+    if unknown:
+        flag = unknown[0].split("=")[0]
+        known = [option for action in made._actions for option in action.option_strings]
+        raise SettingsError(f"unknown flag `{flag}`{meant(flag, known)} (see --help)")
+    if asked.isolated and asked.config:
+        raise SettingsError("--isolated and --config exclude each other")
+    if "-" in asked.paths and len(asked.paths) > 1:
+        raise SettingsError("standard input cannot be checked together with files")
+    if asked.stdin_filename and "-" not in asked.paths:
+        raise SettingsError("--stdin-filename needs the path `-`")
+    return asked
+
+
+def flags(asked: argparse.Namespace) -> dict[str, object]:
+    """The settings given on the command line, by flag name."""
+    given: dict[str, object] = {}
+    for key in (*LISTS, *CHOICES, "jobs"):
+        value = getattr(asked, key.replace("-", "_"))
+        if value is not None:
+            given[key] = _words(value) if key in LISTS else value
+    if asked.force_exclude:
+        given["force-exclude"] = True
+    if asked.no_respect_gitignore:
+        given["respect-gitignore"] = False
+    return given
+
+
+def _words(values: Sequence[str]) -> list[str]:
+    return [word.strip() for value in values for word in value.split(",") if word.strip()]
