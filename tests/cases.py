@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from markers import Marker, read
@@ -58,7 +58,7 @@ class Case:
         return [found for found in _lint_case(self) if found.confidence.rank >= least.rank]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _lint_case(case: Case) -> tuple[Finding, ...]:
     return tuple(lint_files(case.files, case.rules()))
 

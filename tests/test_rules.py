@@ -35,9 +35,13 @@ def differences(path: str, findings: Iterable[Finding], markers: Iterable[Marker
     for marker in expected:
         finding_there = found.get((marker.line, marker.code))
         if finding_there is None:
-            lines.append(f"{path}:{marker.line}: {marker.code} was expected and not reported ({marker.kind} {marker.why})")
+            lines.append(
+                f"{path}:{marker.line}: {marker.code} was expected and not reported ({marker.kind} {marker.why})"
+            )
         elif marker.text not in finding_there.message:
-            lines.append(f'{path}:{marker.line}: {marker.code} says "{finding_there.message}", expected "{marker.text}" in it')
+            lines.append(
+                f'{path}:{marker.line}: {marker.code} says "{finding_there.message}", expected "{marker.text}" in it'
+            )
     return lines
 
 
@@ -64,7 +68,9 @@ def test_folder_belongs_to_a_rule_and_holds_no_orphans(folder: Path) -> None:
     for golden in folder.rglob("*.fixed.py"):
         assert golden.with_name(golden.name.replace(".fixed.py", ".py")).exists(), f"{golden.name} has no source"
     for path in folder.rglob("*"):
-        assert path.is_dir() or path.suffix in {".py", ".json", ".toml"} or "__pycache__" in path.parts, f"what is {path}?"
+        assert path.is_dir() or path.suffix in {".py", ".json", ".toml"} or "__pycache__" in path.parts, (
+            f"what is {path}?"
+        )
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -75,7 +81,12 @@ def test_bad_fires_and_ok_is_silent(folder: Path) -> None:
         if not case.name.startswith(f"{folder.name}/") or "/proj_" in case.name:
             continue
         stem = Path(case.name).stem
-        fires = [marker for path in case.files for marker in case.markers(path) if marker.kind == "expect" and marker.code == code]
+        fires = [
+            marker
+            for path in case.files
+            for marker in case.markers(path)
+            if marker.kind == "expect" and marker.code == code
+        ]
         if stem.startswith("bad"):
             assert fires, f"{case.name} expects nothing"
         if stem.startswith("ok"):
@@ -111,7 +122,9 @@ def test_findings_speak_of_places_that_exist(case: Case) -> None:
             assert path in case.files, f"{finding.code} speaks of {path}"
             text = case.files[path].decode().split("\n")
             assert 1 <= span.start.line <= len(text) and span.start <= span.end, f"{finding.code}: {span}"
-            assert span.end.line <= len(text) and span.end.column <= len(text[span.end.line - 1]) + 1, f"{finding.code}: {span}"
+            assert span.end.line <= len(text) and span.end.column <= len(text[span.end.line - 1]) + 1, (
+                f"{finding.code}: {span}"
+            )
 
 
 def section(rule: Rule, heading: str) -> str:

@@ -7,12 +7,13 @@ visited, and positions are computed only when the first span is asked for. May n
 from __future__ import annotations
 
 import ast
+import io
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 import libcst as cst
-from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
+from libcst.metadata import CodePosition, CodeRange, MetadataWrapper, PositionProvider
 
 from torchmemlint.model import Position, Span
 from torchmemlint.source import BadFile, Source, Tree
@@ -36,24 +37,47 @@ def parse(source: Source) -> Tree:
         tree = ast.Module(body=lowering.statements(module.body), type_ignores=[])
     except RecursionError as error:
         raise BadFile("expression too long or too deeply nested") from error
-    return Tree(tree, _CstPlaces(module, lowering.origin))
+    return Tree(tree, _CstPlaces(source, module, lowering.origin))
 
 
 class _CstPlaces:
     """Spans by libcst's position provider, resolved on first use."""
 
-    def __init__(self, module: cst.Module, origin: dict[ast.AST, cst.CSTNode]) -> None:
+    def __init__(self, source: Source, module: cst.Module, origin: dict[ast.AST, cst.CSTNode]) -> None:
+        self._source = source
         self._module = module
         self._origin = origin
         self._ranges: Any = None
+        self._dropped: dict[int, int] = {}
 
     def span(self, node: ast.AST) -> Span:
         if self._ranges is None:
             self._ranges = MetadataWrapper(self._module, unsafe_skip_copy=True).resolve(PositionProvider)
-        found = cast("CodeRange | None", self._ranges.get(self._origin.get(node)))
-        if found is None:
+            self._dropped = _dropped_form_feeds(self._source, self._module)
+        origin = self._origin.get(node)
+        if isinstance(node, ast.Tuple) and isinstance(origin, cst.SubscriptElement):
+            return Span(self.span(node.elts[0]).start, self.span(node.elts[-1]).end)
+        first: cst.CSTNode | None = origin
+        last: cst.CSTNode | None = origin
+        if isinstance(origin, (cst.Tuple, cst.GeneratorExp)) and origin.lpar:  # their parentheses belong to them
+            first, last = origin.lpar[-1], origin.rpar[0]
+        start = cast("CodeRange | None", self._ranges.get(first))
+        end = cast("CodeRange | None", self._ranges.get(last))
+        if start is None or end is None:
             return Span(Position(1, 0), Position(1, 0))
-        return Span(Position(found.start.line, found.start.column), Position(found.end.line, found.end.column))
+        return Span(self._position(start.start), self._position(end.end))
+
+    def _position(self, found: CodePosition) -> Position:
+        return Position(found.line, found.column + self._dropped.get(found.line, 0))
+
+
+def _dropped_form_feeds(source: Source, module: cst.Module) -> dict[int, int]:
+    """How many characters libcst forgot at the head of which lines: it drops a form feed in the first column."""
+    if "\x0c" not in source.text:
+        return {}
+    kept = io.StringIO(module.code, newline="").readlines()
+    pairs = enumerate(zip(source.lines, kept, strict=False), start=1)
+    return {number: len(whole) - len(line) for number, (whole, line) in pairs if len(whole) != len(line)}
 
 
 class _Lowering:
@@ -81,7 +105,7 @@ class _Lowering:
         return self.statements(cast("Sequence[cst.BaseStatement | cst.BaseSmallStatement]", body.body))
 
     def statement(self, node: cst.CSTNode) -> ast.stmt:
-        return self.made(cast("ast.stmt", STATEMENTS[type(node)](self, node)), node)
+        return self.made(STATEMENTS[type(node)](self, node), node)
 
     def expr_statement(self, node: cst.Expr) -> ast.stmt:
         return ast.Expr(value=self.expr(node.value))
@@ -259,7 +283,7 @@ class _Lowering:
         assert isinstance(node, cst.MatchClass)
         return ast.MatchClass(
             cls=self.expr(node.cls),
-            patterns=[self.pattern(element.pattern) for element in node.patterns],
+            patterns=[self.pattern(element.value) for element in node.patterns],
             kwd_attrs=[element.key.value for element in node.kwds],
             kwd_patterns=[self.pattern(element.pattern) for element in node.kwds],
         )
@@ -275,7 +299,7 @@ class _Lowering:
         return self.expr(node) if node is not None else None
 
     def expr(self, node: cst.CSTNode, ctx: Context = LOAD) -> ast.expr:
-        return self.made(cast("ast.expr", EXPRESSIONS[type(node)](self, node, ctx)), node)
+        return self.made(EXPRESSIONS[type(node)](self, node, ctx), node)
 
     def name(self, node: cst.Name, ctx: Context) -> ast.expr:
         if isinstance(ctx, ast.Load) and node.value in SINGLETONS:
@@ -389,8 +413,8 @@ class _Lowering:
             item = item.right
         parts.append(self.expr(item))
         if all(isinstance(part, ast.Constant) for part in parts):
-            values = [cast("ast.Constant", part).value for part in parts]
-            whole = b"".join(values) if isinstance(values[0], bytes) else "".join(cast("list[str]", values))
+            values: list[Any] = [cast("ast.Constant", part).value for part in parts]
+            whole = b"".join(values) if isinstance(values[0], bytes) else "".join(values)
             return ast.Constant(value=whole, kind=cast("ast.Constant", parts[0]).kind)
         return ast.JoinedStr(values=_merged(parts))
 
@@ -405,7 +429,8 @@ class _Lowering:
                 continue
             conversion = {None: -1, "s": 115, "r": 114, "a": 97}[part.conversion]
             if part.equal is not None:
-                text = cst.Module([]).code_for_node(part.expression) + "="
+                code = cst.Module([]).code_for_node
+                text = code(part.whitespace_before_expression) + code(part.expression) + code(part.equal)
                 made.append(self.made(ast.Constant(value=text), part))
                 if conversion == -1 and part.format_spec is None:
                     conversion = 114
