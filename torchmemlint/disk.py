@@ -261,6 +261,13 @@ def _entries(folder: str) -> tuple[list[str], list[str]]:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
         return [], []
-    files = [entry.name for entry in entries if entry.name.endswith(".py") and not entry.is_dir()]
+    files = [entry.name for entry in entries if entry.name.endswith(".py") and _is_file(entry)]
     folders = [e.path for e in entries if e.is_dir(follow_symlinks=False) and not _skipped(e.path, e.name)]
     return files, folders
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return not entry.is_dir()
+    except OSError:  # a link that leads round in a circle
+        return False

@@ -20,8 +20,8 @@ def lint(source: Source, rules: Sequence[Rule], project: Project) -> list[Findin
     A file that cannot be parsed gives one TML001, a rule that fails one TML000; neither hides the
     findings of the other rules.
     """
-    wanted = [rule for rule in rules if source.mentions(rule.words)]
-    if not wanted or not source.mentions(project.gate):
+    wanted = [rule for rule in rules if _may_fire(source, rule, project)]
+    if not wanted:
         return []
     try:
         screen = source.screen
@@ -34,6 +34,13 @@ def lint(source: Source, rules: Sequence[Rule], project: Project) -> list[Findin
     except BadFile as error:
         end = Position(error.place.line, error.place.column + 1)
         return [_own(source, BAD_FILE, "file-not-parsed", f"file cannot be parsed: {error.reason}", Span(error.place, end))]
+
+
+def _may_fire(source: Source, rule: Rule, project: Project) -> bool:
+    """The gate in front of parsing: the rule's words, or the name of a helper that does what the rule looks for."""
+    if source.mentions(rule.words) and source.mentions(project.gate):
+        return True
+    return bool(rule.reaches) and source.mentions(project.reach(rule.reaches).names())
 
 
 def _firing(source: Source, screen: Tree, rules: Iterable[Rule], project: Project) -> list[Rule]:

@@ -63,6 +63,7 @@ class Rule:
     severity  what happens if the smell ships.
     effect    what `--verify` must be able to confirm; None only with a reason in `no_effect`.
     words     a file can only fire the rule if it contains one of these words; the gate in front of parsing.
+    reaches   an effect that helpers of other files may carry: their names open the gate too.
     since     the release that brought the rule.
     doc, check  filled in by `load_rules` from the rule's module.
     """
@@ -73,6 +74,7 @@ class Rule:
     effect: Effect | None
     words: tuple[str, ...]
     since: str
+    reaches: str = ""
     no_effect: str = ""
     doc: str = ""
     check: Callable[..., Iterator[Finding]] | None = field(default=None, compare=False)

@@ -12,6 +12,7 @@ import ast
 import codecs
 import io
 import tokenize
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Protocol
 
@@ -74,7 +75,7 @@ class Source:
         """Lines as Python counts them, each with its end."""
         return io.StringIO(self.text, newline="").readlines()
 
-    def mentions(self, words: tuple[str, ...]) -> bool:
+    def mentions(self, words: Iterable[str]) -> bool:
         """Whether any of the words occurs in the file; never decodes."""
         return any(word.encode() in self.data for word in words)
 
@@ -92,7 +93,8 @@ class Source:
         """The tree by libcst, with exact places. Raises BadFile."""
         from torchmemlint.lower import parse  # libcst is only imported for a file that needs it
 
-        self.check_depth()
+        if self.screen is None:
+            self.check_depth()
         return parse(self)
 
     def check_depth(self) -> None:

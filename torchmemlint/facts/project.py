@@ -14,6 +14,7 @@ from torchmemlint.facts.structure import Class, Function
 from torchmemlint.source import BadFile, Source
 
 if TYPE_CHECKING:
+    from torchmemlint.facts.reach import Reach
     from torchmemlint.facts.file_facts import FileFacts
 
 REEXPORTS = 6
@@ -48,6 +49,9 @@ class Project:
         self._modules: dict[str, list[tuple[tuple[str, ...], str]]] | None = None
         self._mentions: dict[str, list[str]] = {}
         self._packages: set[str] = set()
+        self._reach: dict[str, Reach] = {}
+        self._loaded: dict[str, FileFacts] = {}
+        self.classes: dict[str, tuple[FileFacts, Class]] = {}
 
     # ---- files ------------------------------------------------------------------------------------
 
@@ -59,6 +63,7 @@ class Project:
     def enter(self, facts: FileFacts) -> None:
         """Make these the facts of their file: questions from other files lead back to the same nodes."""
         self._facts[facts.relative] = facts
+        self._loaded[facts.module] = facts
 
     def facts(self, relative: str) -> FileFacts | None:
         """The facts of a file, or None where it cannot be read or parsed."""
@@ -71,10 +76,21 @@ class Project:
                 assert self.files is not None
                 try:
                     source = Source(self.files.named(relative), data)
-                    self._facts[relative] = FileFacts(source, source.screen or source.tree, self)
+                    self.enter(FileFacts(source, source.screen or source.tree, self))
                 except (BadFile, RecursionError):
                     pass
         return self._facts[relative]
+
+    def by_key(self, key: str) -> tuple[FileFacts, Function | Class] | None:
+        """A function or class by its key, among the files understood so far."""
+        parts = key.split(".")
+        for size in range(len(parts) - 1, 0, -1):
+            facts = self._loaded.get(".".join(parts[:size]))
+            if facts is not None:
+                own = facts.own(".".join(parts[size:]))
+                if own is not None:
+                    return facts, own
+        return None
 
     # ---- modules ----------------------------------------------------------------------------------
 
@@ -138,6 +154,14 @@ class Project:
                 return found
         return None
 
+    def reach(self, effect: str) -> Reach:
+        """Which calls of the project end in an effect."""
+        from torchmemlint.facts.reach import Reach
+
+        if effect not in self._reach:
+            self._reach[effect] = Reach(self, effect)
+        return self._reach[effect]
+
     # ---- callers ----------------------------------------------------------------------------------
 
     def mentioning(self, word: str) -> list[str]:
@@ -149,13 +173,14 @@ class Project:
                 data = self.files.read(path) if self.files is not None else None
                 if data is not None and needle in data:
                     found.append(path)
-            self._mentions[word] = found
+            entered = [facts for facts in self._facts.values() if facts is not None and needle in facts.source.data]
+            self._mentions[word] = list(dict.fromkeys([*found, *[facts.relative for facts in entered]]))
         return self._mentions[word]
 
     def callers(self, function: Function, facts: FileFacts) -> Iterator[tuple[FileFacts, ast.Call]]:
         """Calls that may run a function, in its own file and in others. Raises TooManyCallers."""
         name = function.name if function.name != "__init__" else (function.owner.node.name if function.owner else "")
-        yield from facts.calls_to(function, facts, name)
+        yield from facts.calls_to(function, name)
         if function.outer is not None and not function.outer.is_module and function.owner is None:
             return  # a nested function is called where it is defined
         paths = [path for path in self.mentioning(name) if path != facts.relative]
@@ -164,7 +189,7 @@ class Project:
         for path in paths:
             other = self.facts(path)
             if other is not None:
-                yield from other.calls_to(function, facts, name)
+                yield from other.calls_to(function, name)
 
 
 class TooManyCallers(Exception):

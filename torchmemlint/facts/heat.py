@@ -1,0 +1,161 @@
+"""How hot a loop is: from the object it iterates and from what its body does, through calls.
+
+A loop is hot by facts only: it iterates a DataLoader, or trains, or runs a module, each pass. A loop around
+a hot loop is cold. May not look at names.
+"""
+
+from __future__ import annotations
+
+import ast
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torchmemlint.facts.structure import Block, Function, LoopNode
+from torchmemlint.facts.values import Kind, Reason
+
+if TYPE_CHECKING:
+    from torchmemlint.facts.file_facts import FileFacts
+
+SMALL = 10
+
+
+class Heat(enum.Enum):
+    """How often a body runs, compared with the steps of the work."""
+
+    HOT = "hot"  # once per batch or optimiser step
+    WARM = "warm"  # once per module call: tokens, tiles, images
+    COLD = "cold"  # epochs, phases, retries, a handful of things
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class LoopHeat:
+    """A loop's heat and why."""
+
+    heat: Heat
+    why: Reason
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """What one call of a function does outside its own loops, and whether it loops hotly inside."""
+
+    trains: ast.AST | None = None
+    forwards: ast.AST | None = None
+    loops: bool = False
+
+
+NO_PULSE = Pulse()
+
+
+class HeatMap:
+    """Heat of the loops of one file."""
+
+    def __init__(self, facts: FileFacts) -> None:
+        self._facts = facts
+        self._heat: dict[LoopNode, LoopHeat] = {}
+        self._pulse: dict[Function, Pulse] = {}
+
+    def of(self, loop: LoopNode) -> LoopHeat:
+        """The heat of a loop."""
+        if loop not in self._heat:
+            self._heat[loop] = LoopHeat(Heat.UNKNOWN, self._why("a loop", loop))  # while it is being worked out
+            self._heat[loop] = self._judge(loop)
+        return self._heat[loop]
+
+    def _why(self, text: str, node: ast.AST) -> Reason:
+        return Reason(text, node, self._facts.relative)
+
+    def _judge(self, loop: LoopNode) -> LoopHeat:
+        if not isinstance(loop, ast.While):
+            if self._few(loop.iter):
+                return LoopHeat(Heat.COLD, self._why("a loop of a few passes", loop))
+            value = self._facts.value(loop.iter)
+            if value.kind is Kind.LOADER:
+                return LoopHeat(Heat.HOT, self._why("loop over a DataLoader", loop))
+        trains, forwards, inner = self._body(loop)
+        if trains is not None:
+            return LoopHeat(Heat.HOT, self._why("loop that runs a training step each pass", loop))
+        if inner:
+            return LoopHeat(Heat.COLD, self._why("loop around a hot loop", loop))
+        if forwards is not None:
+            return LoopHeat(Heat.WARM, self._why("loop that runs a module each pass", loop))
+        return LoopHeat(Heat.UNKNOWN, self._why("a loop", loop))
+
+    def _few(self, node: ast.expr) -> bool:
+        """A literal of a few things, or `range` of a small constant."""
+        if isinstance(node, (ast.Tuple, ast.List, ast.Set, ast.Dict)):
+            return True
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
+            last = node.args[-1] if len(node.args) < 2 else node.args[1] if node.args else None
+            return isinstance(last, ast.Constant) and isinstance(last.value, int) and last.value <= SMALL
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("enumerate", "reversed"):
+            return bool(node.args) and self._few(node.args[0])
+        return False
+
+    def _body(self, loop: LoopNode) -> tuple[ast.AST | None, ast.AST | None, bool]:
+        """What the body does directly: trains, runs modules; and whether a hot loop is inside."""
+        function = self._facts.structure.function(loop)
+        trains: ast.AST | None = None
+        forwards: ast.AST | None = None
+        inner = False
+        for other in function.loops:
+            if other is not loop and loop in self._loops_around(other):
+                inner = inner or self.of(other).heat in (Heat.HOT, Heat.WARM)
+        for call in function.calls:
+            around = self._loops_around(call)
+            if not around or loop not in around or self._in_handler(call, loop):
+                continue
+            pulse = self.pulse_of_call(call)
+            if around[0] is loop:
+                trains = trains or pulse.trains
+                forwards = forwards or pulse.forwards
+            inner = inner or pulse.loops
+        return trains, forwards, inner
+
+    def _loops_around(self, node: ast.AST) -> list[LoopNode]:
+        return self._facts.structure.place(node).loops()
+
+    def _in_handler(self, node: ast.AST, loop: LoopNode) -> bool:
+        for place in self._facts.structure.place(node).chain():
+            if place.node is loop:
+                return False
+            if place.block is Block.HANDLER:
+                return True
+        return False
+
+    def pulse_of_call(self, call: ast.Call) -> Pulse:
+        """What one call does."""
+        facts = self._facts
+        effects = facts.effects(call)
+        if "backward" in effects or "steps" in effects:
+            return Pulse(trains=call)
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "backward":
+            return Pulse(trains=call)
+        target = facts.resolve(call)
+        called = facts.value(call.func)
+        if target is not None and isinstance(target[1], Function):
+            inside = target[0].heat.pulse(target[1])
+            if called.kind is Kind.MODULE:
+                return Pulse(forwards=call)
+            return Pulse(call if inside.trains else None, call if inside.forwards else None, inside.loops)
+        return Pulse(forwards=call) if called.kind is Kind.MODULE else NO_PULSE
+
+    def pulse(self, function: Function) -> Pulse:
+        """What one call of a function of this file does."""
+        if function not in self._pulse:
+            self._pulse[function] = NO_PULSE
+            trains: ast.AST | None = None
+            forwards: ast.AST | None = None
+            loops = any(self.of(loop).heat in (Heat.HOT, Heat.WARM) for loop in function.loops)
+            for call in function.calls:
+                pulse = self.pulse_of_call(call)
+                loops = loops or pulse.loops
+                if not self._loops_around(call):
+                    trains = trains or pulse.trains
+                    forwards = forwards or pulse.forwards
+            self._pulse[function] = Pulse(trains, forwards, loops)
+        return self._pulse[function]
+
+

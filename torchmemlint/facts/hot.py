@@ -1,0 +1,124 @@
+"""Calls with an effect that run every step: in a hot loop, or in a function that is called every step."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torchmemlint.facts.guards import Guard, GuardKind, guards
+from torchmemlint.facts.heat import Heat
+from torchmemlint.facts.reach import Carry, last_name, weight
+from torchmemlint.facts.structure import Block, Function
+from torchmemlint.facts.values import Kind, Reason
+from torchmemlint.model import Confidence
+
+if TYPE_CHECKING:
+    from torchmemlint.facts.file_facts import FileFacts
+
+OFFLOAD_WINDOW = 4
+
+
+@dataclass(frozen=True)
+class HotCall:
+    """A call that ends in an effect every step.
+
+    `where` is the loop or function that makes it hot, `heat` how sure that is, `guards` the conditions on the
+    way, `offloads` whether a module was moved off the device just before, which makes the call deliberate.
+    """
+
+    carry: Carry
+    where: Reason
+    heat: Heat
+    guards: tuple[Guard, ...]
+    offloads: bool
+
+    @property
+    def weight(self) -> int:
+        """0 unguarded, 1 behind a condition that is not understood, 2 rarely run."""
+        return weight(self.guards)
+
+    @property
+    def confidence(self) -> Confidence:
+        """How sure it is that this runs every step and is not wanted."""
+        if self.weight or self.offloads:
+            return Confidence.LOW
+        return Confidence.HIGH if self.heat is Heat.HOT else Confidence.MEDIUM
+
+
+def hot_calls(facts: FileFacts, effect: str) -> Iterator[HotCall]:
+    """Every call of a file that ends in an effect each step; one for a chain of alternatives over back ends."""
+    reach = facts.project.reach(effect)
+    names = reach.names()
+    seen: set[ast.AST] = set()
+    for call in facts.structure.calls:
+        if last_name(call) not in names:
+            continue
+        group = _alternatives(facts, call)
+        if group in seen:
+            continue
+        carry = reach.carry(facts, call)
+        found = _hot(facts, carry) if carry is not None else None
+        if found is not None:
+            seen.add(group)
+            yield found
+
+
+def _alternatives(facts: FileFacts, call: ast.Call) -> ast.AST:
+    """The outermost `if` over devices that a call is an arm of, or the call itself."""
+    group: ast.AST = call
+    for place in facts.structure.place(call).chain():
+        if place.block not in (Block.THEN, Block.ELSE):
+            break
+        own = [g for g in guards(facts, call, None) if g.node is place.node]
+        if not own or own[0].kind is not GuardKind.DEVICE:
+            break
+        group = place.node
+    return group
+
+
+def _hot(facts: FileFacts, carry: Carry) -> HotCall | None:
+    call = carry.call
+    for loop in facts.structure.place(call).loops():
+        heat = facts.heat.of(loop)
+        if heat.heat in (Heat.HOT, Heat.WARM):
+            met = (*guards(facts, call, loop), *carry.guards)
+            return HotCall(carry, heat.why, heat.heat, met, _offloads(facts, call))
+        if heat.heat is Heat.COLD:
+            return None
+    function = facts.structure.function(call)
+    reason = hot_function(facts, function)
+    if reason is None:
+        return None
+    return HotCall(carry, reason, Heat.HOT, (*guards(facts, call, None), *carry.guards), _offloads(facts, call))
+
+
+def hot_function(facts: FileFacts, function: Function) -> Reason | None:
+    """Why a function runs every step: a framework calls it so."""
+    if "hot" in facts.framework_effects(function):
+        return Reason(f"`{function.qualname}` runs every step", function.node, facts.relative)
+    return None
+
+
+def _offloads(facts: FileFacts, call: ast.Call) -> bool:
+    """A module left the device just before: `model.cpu()`, `model.to("cpu")`, `del model`."""
+    for statement in facts.structure.before(facts.structure.statement(call))[:OFFLOAD_WINDOW]:
+        if isinstance(statement, ast.Delete):
+            if any(facts.value_before(t, statement).kind is Kind.MODULE for t in statement.targets):
+                return True
+        value = statement.value if isinstance(statement, (ast.Expr, ast.Assign)) else None
+        if not isinstance(value, ast.Call) or not isinstance(value.func, ast.Attribute):
+            continue
+        moved = value.func.attr == "cpu" or (
+            value.func.attr == "to" and bool(value.args) and _is_host(value.args[0])
+        )
+        if moved and (isinstance(statement, ast.Expr) or facts.value(value.func.value).kind is Kind.MODULE):
+            return True
+    return False
+
+
+def _is_host(node: ast.expr) -> bool:
+    if isinstance(node, ast.Call) and node.args:
+        node = node.args[0]
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(("cpu", "meta"))

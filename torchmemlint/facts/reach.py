@@ -1,0 +1,150 @@
+"""Which calls end in an effect, such as emptying the allocator's cache, directly or through helpers.
+
+Guards compose along the way: a call inherits the conditions inside what it calls. Works across files,
+starting from the files that mention the effect's words.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torchmemlint.facts.guards import RARE, Guard, GuardKind, guards
+from torchmemlint.facts.library import library
+from torchmemlint.facts.project import TooManyCallers
+from torchmemlint.facts.structure import Class, Function
+from torchmemlint.facts.values import Kind
+
+if TYPE_CHECKING:
+    from torchmemlint.facts.file_facts import FileFacts
+    from torchmemlint.facts.project import Project
+
+MAX_HOPS = 3
+WORDS = {"empties_cache": "empty_cache", "collects_garbage": "collect"}
+
+
+@dataclass(frozen=True)
+class Carry:
+    """A call that ends in an effect: the calls on the way (outermost first), and the guards met inside callees."""
+
+    call: ast.Call
+    steps: tuple[tuple[FileFacts, ast.Call], ...]
+    guards: tuple[Guard, ...]
+
+    @property
+    def direct(self) -> bool:
+        return len(self.steps) == 1
+
+
+class Reach:
+    """Carriers of one effect in a project."""
+
+    def __init__(self, project: Project, effect: str) -> None:
+        self._project = project
+        self._effect = effect
+        self._inside: dict[Function, Carry | None] = {}
+        self._names: frozenset[str] | None = None
+
+    def carry(self, facts: FileFacts, call: ast.Call) -> Carry | None:
+        """How a call ends in the effect, or None."""
+        return self._carry(facts, call, 0)
+
+    def _carry(self, facts: FileFacts, call: ast.Call, hops: int) -> Carry | None:
+        if is_direct(facts, call, self._effect):
+            return Carry(call, ((facts, call),), ())
+        if hops >= MAX_HOPS or last_name(call) not in self.names():
+            return None
+        target = facts.resolve(call)
+        if target is None or isinstance(target[1], Class):
+            return None
+        inside = self._of_function(target[0], target[1], hops + 1)
+        if inside is None:
+            return None
+        return Carry(call, ((facts, call), *inside.steps), inside.guards)
+
+    def _of_function(self, facts: FileFacts, function: Function, hops: int) -> Carry | None:
+        """The least guarded way a function ends in the effect on each call."""
+        if function not in self._inside:
+            self._inside[function] = None
+            best: Carry | None = None
+            for call in function.calls:
+                found = self._carry(facts, call, hops)
+                if found is None:
+                    continue
+                met = (*guards(facts, call, None), *found.guards)
+                candidate = Carry(call, found.steps, met)
+                if best is None or weight(candidate.guards) < weight(best.guards):
+                    best = candidate
+            self._inside[function] = best
+        return self._inside[function]
+
+    def names(self) -> frozenset[str]:
+        """Names of functions that end in the effect: a file that mentions none of them cannot reach it."""
+        if self._names is None:
+            self._names = frozenset()
+            found: set[str] = {WORDS[self._effect]}
+            level: list[tuple[FileFacts, Function]] = []
+            for path in self._project.mentioning(WORDS[self._effect]):
+                facts = self._project.facts(path)
+                if facts is None:
+                    continue
+                for call in facts.calls_named.get(WORDS[self._effect], ()):
+                    if is_direct(facts, call, self._effect):
+                        level.append((facts, facts.structure.function(call)))
+            seen: set[Function] = set()
+            for _ in range(MAX_HOPS):
+                level = self._up(level, seen, found)
+            self._names = frozenset(found)
+        return self._names
+
+    def _up(self, level: list[tuple[FileFacts, Function]], seen: set[Function], found: set[str]) -> list[tuple[FileFacts, Function]]:
+        following: list[tuple[FileFacts, Function]] = []
+        for facts, function in level:
+            if function in seen or function.is_module or function.name == "<lambda>":
+                continue
+            seen.add(function)
+            if "hot" in facts.framework_effects(function) or function.name.startswith("__"):
+                continue
+            found.add(function.name)
+            try:
+                following.extend((f, f.structure.function(c)) for f, c in self._project.callers(function, facts))
+            except TooManyCallers:
+                continue
+        return following
+
+
+def is_direct(facts: FileFacts, call: ast.Call, effect: str) -> bool:
+    """Whether a call is the library's own: by its dotted name, or `empty_cache()` on an unknown device module."""
+    if last_name(call) != WORDS[effect] and effect not in _named_effects(facts, call):
+        return False
+    if effect in facts.effects(call):
+        return True
+    if effect != "empties_cache" or call.args or not isinstance(call.func, ast.Attribute):
+        return False
+    receiver = call.func.value
+    if isinstance(receiver, ast.Name):  # an alias such as `device_module`, handed in or chosen at run time
+        function = facts.structure.function(call)
+        value = facts.value(receiver)
+        return value.kind is Kind.UNKNOWN and receiver.id != function.self_name()
+    return False
+
+
+def _named_effects(facts: FileFacts, call: ast.Call) -> frozenset[str]:
+    dotted = facts.names.dotted(call.func, facts.structure.function(call))
+    signature = library().function(dotted) if dotted is not None else None
+    return signature.effects if signature is not None else frozenset()
+
+
+def last_name(call: ast.Call) -> str:
+    """The last part of what a call calls."""
+    func = call.func
+    return func.attr if isinstance(func, ast.Attribute) else func.id if isinstance(func, ast.Name) else ""
+
+
+def weight(found: tuple[Guard, ...] | list[Guard]) -> int:
+    """How much a set of guards holds back: 0 not at all, 2 rarely runs."""
+    kinds = {guard.kind for guard in found}
+    if kinds & RARE:
+        return 2
+    return 1 if GuardKind.OTHER in kinds else 0
