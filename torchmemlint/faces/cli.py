@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
@@ -38,6 +39,7 @@ CLEAN, FOUND, FAILED, INTERRUPTED = 0, 1, 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; the exit status is the answer."""
+    warnings.simplefilter("ignore")  # what Python's parser thinks of the user's escapes is no message of ours
     try:
         return _main(parse(arguments))
     except SettingsError as error:

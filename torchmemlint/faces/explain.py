@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -96,4 +97,4 @@ def settings_shown(settings: Settings, root: str, rules: Iterable[Rule]) -> list
         "respect-gitignore": settings.respect_gitignore,
         "jobs": settings.jobs or "auto",
     }
-    return [[(f"{key}: ", "bold"), (str(value), "")] for key, value in rows.items()]
+    return [[(f"{key}: ", "bold"), (value if isinstance(value, str) else json.dumps(value), "")] for key, value in rows.items()]

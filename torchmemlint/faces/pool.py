@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -68,6 +69,7 @@ def _start(choice: Choice, worker: bool = True) -> None:
     global _checker
     if worker:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides what Ctrl-C means
+        warnings.simplefilter("ignore")  # as in the main process
     gc.set_threshold(100_000, 20, 20)  # trees are large, short-lived and mostly free of cycles
     _checker = Checker(choice)
 

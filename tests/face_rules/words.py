@@ -1,0 +1,59 @@
+"""What the stand-in rules share: a finding for each place of a word, or a failure where the word asks for one.
+
+`WORD` flags the word, `WORD(...)` the whole call up to the closing bracket. On the same line behind the word
+`CRASH` makes the rule fail, `DIE` kills the process and `SLEEP` keeps it busy.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from torchmemlint.model import Position
+from torchmemlint.rule import Applicability, Confidence, Edit, Finding, Fix, Rule, Span, Why
+
+
+def flagged(file: Any, rule: Rule, word: str, confidence: str) -> Iterator[Finding]:
+    text: str = file.source.text
+    at = text.find(word)
+    while at >= 0:
+        end = at + len(word)
+        if text[end : end + 1] == "(":
+            end = text.index(")", end) + 1
+        _misbehave(text[at:].splitlines()[0])
+        span = Span(_position(text, at), _position(text, end))
+        whole = Span(Position(1, 0), Position(1, 6))
+        why = (Why("the file imports torch", file.source.path, whole),)
+        fix = Fix(f"remove `{word}`", Applicability.SAFE, (Edit(span, "pass"),))
+        yield Finding(
+            file.source.path,
+            span,
+            rule.code,
+            rule.name,
+            rule.severity,
+            Confidence(confidence),
+            f"`{word}` is here",
+            why,
+            "",
+            fix,
+        )
+        at = text.find(word, end)
+
+
+def _misbehave(line: str) -> None:
+    if "CRASH" in line:
+        raise ZeroDivisionError("asked to\ncrash")
+    if "DIE" in line:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "SLEEP" in line:
+        time.sleep(60)
+
+
+def _position(text: str, at: int) -> Position:
+    before = text[:at].replace("\r\n", "\n ").replace("\r", "\n")
+    line = before.count("\n") + 1
+    start = max(text.rfind("\n", 0, at), text.rfind("\r", 0, at)) + 1
+    return Position(line, at - start)
