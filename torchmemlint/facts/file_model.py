@@ -34,6 +34,10 @@ class FileModel:
         """Calls that end in an effect (`empties_cache`, `collects_garbage`) every step."""
         return hot.hot_calls(self.facts, effect)
 
+    def controls_collector(self) -> bool:
+        """Whether the file takes Python's collector into its own hands."""
+        return hot.controls_collector(self.facts)
+
     def function(self, node: ast.AST) -> Function:
         """The function that runs a node."""
         return self.facts.structure.function(node)

@@ -35,10 +35,11 @@ RARE = frozenset({GuardKind.RATE, GuardKind.MEMORY, GuardKind.ONCE, GuardKind.HA
 
 @dataclass(frozen=True)
 class Guard:
-    """One condition and where it stands."""
+    """One condition, the statement it belongs to, and whether the code runs when it is false."""
 
     kind: GuardKind
     node: ast.AST
+    negated: bool = False
 
 
 def guards(facts: FileFacts, node: ast.AST, until: ast.AST | None) -> list[Guard]:
@@ -52,7 +53,7 @@ def guards(facts: FileFacts, node: ast.AST, until: ast.AST | None) -> list[Guard
             break
         kind = _of_place(facts, place)
         if kind is not None:
-            found.append(Guard(kind, place.node))
+            found.append(Guard(kind, place.node, place.block is Block.ELSE))
         if isinstance(place.node, ast.comprehension):
             continue
         statement = structure.statement(place.node)
@@ -72,16 +73,29 @@ def _of_place(facts: FileFacts, place: Place) -> GuardKind | None:
 def _in_block(facts: FileFacts, statement: ast.stmt, place: Place, in_loop: bool) -> list[Guard]:
     """Guards that stand beside a statement: an `if` before it that leaves, an exit after it."""
     found: list[Guard] = []
+    leaving = ast.Continue if in_loop else ast.Return
     for earlier in facts.structure.before(statement):
-        if isinstance(earlier, ast.If) and not earlier.orelse and leaves(earlier.body):
+        if isinstance(earlier, ast.If) and not earlier.orelse and earlier.body and isinstance(earlier.body[-1], leaving):
             kind = classify(facts, earlier.test, place.function, negated=True)
-            if kind is not GuardKind.DEVICE:
-                found.append(Guard(kind, earlier))
+            if kind is not GuardKind.DEVICE and not _absent(earlier.test):
+                found.append(Guard(kind, earlier, negated=True))
     if in_loop and place.block is not Block.FUNCTION:
         for later in facts.structure.after(statement):
             if isinstance(later, (ast.Return, ast.Raise, ast.Break)):
                 found.append(Guard(GuardKind.EXIT, later))
     return found
+
+
+def _absent(test: ast.expr) -> bool:
+    """`if x is None`, `if not x`, `if len(x) == 0`: nothing to do this time, which is not the rule."""
+    if isinstance(test, ast.BoolOp):
+        return all(_absent(part) for part in test.values)
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        return not isinstance(test.operand, (ast.Compare, ast.BoolOp))
+    if isinstance(test, ast.Compare) and isinstance(test.ops[0], (ast.Is, ast.Eq, ast.LtE)):
+        right = test.comparators[0]
+        return isinstance(right, ast.Constant) and right.value in (None, 0) and right.value is not False
+    return False
 
 
 def leaves(body: list[ast.stmt]) -> bool:

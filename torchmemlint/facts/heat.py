@@ -35,6 +35,7 @@ class LoopHeat:
 
     heat: Heat
     why: Reason
+    evidence: ast.AST | None = None  # the call in the body that makes it hot
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,13 @@ class HeatMap:
                 return LoopHeat(Heat.HOT, self._why("loop over a DataLoader", loop))
         trains, forwards, inner = self._body(loop)
         if trains is not None:
-            return LoopHeat(Heat.HOT, self._why("loop that runs a training step each pass", loop))
+            return LoopHeat(Heat.HOT, self._why("loop that runs a training step each pass", loop), trains)
+        if self._slices(loop):
+            return LoopHeat(Heat.WARM, self._why("loop over slices of a batch", loop))
         if inner:
             return LoopHeat(Heat.COLD, self._why("loop around a hot loop", loop))
         if forwards is not None:
-            return LoopHeat(Heat.WARM, self._why("loop that runs a module each pass", loop))
+            return LoopHeat(Heat.WARM, self._why("loop that runs a module each pass", loop), forwards)
         return LoopHeat(Heat.UNKNOWN, self._why("a loop", loop))
 
     def _few(self, node: ast.expr) -> bool:
@@ -93,6 +96,28 @@ class HeatMap:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("enumerate", "reversed"):
             return bool(node.args) and self._few(node.args[0])
         return False
+
+    def _slices(self, loop: LoopNode) -> bool:
+        """`for i in range(0, n, size)` whose body cuts `x[i : i + size]`: one pass a piece of a batch."""
+        if not isinstance(loop, ast.For) or not isinstance(loop.target, ast.Name):
+            return False
+        over = loop.iter.args[0] if isinstance(loop.iter, ast.Call) and loop.iter.args else loop.iter
+        ranges = [c for c in (loop.iter, over) if isinstance(c, ast.Call) and isinstance(c.func, ast.Name)]
+        if not any(c.func.id in ("range", "trange") and len(c.args) == 3 for c in ranges if isinstance(c.func, ast.Name)):
+            return False
+        counters = {loop.target.id}
+        cut = False
+        for node in (n for statement in loop.body for n in ast.walk(statement)):
+            if isinstance(node, ast.Assign) and any(isinstance(n, ast.Name) and n.id in counters for n in ast.walk(node.value)):
+                counters.update(n.id for t in node.targets for n in ast.walk(t) if isinstance(n, ast.Name))
+            if isinstance(node, ast.Slice) and isinstance(node.lower, ast.Name) and node.lower.id in counters:
+                cut = True
+        return cut and self._works(loop)
+
+    def _works(self, loop: LoopNode) -> bool:
+        """Whether the body makes tensors at all."""
+        inside = [call for call in self._facts.structure.function(loop).calls if loop in self._loops_around(call)]
+        return any(self._facts.value(call).is_tensor or self.pulse_of_call(call).forwards for call in inside)
 
     def _body(self, loop: LoopNode) -> tuple[ast.AST | None, ast.AST | None, bool]:
         """What the body does directly: trains, runs modules; and whether a hot loop is inside."""
@@ -137,7 +162,7 @@ class HeatMap:
         called = facts.value(call.func)
         if target is not None and isinstance(target[1], Function):
             inside = target[0].heat.pulse(target[1])
-            if called.kind is Kind.MODULE:
+            if called.kind is Kind.MODULE or target[1].name == "forward":
                 return Pulse(forwards=call)
             return Pulse(call if inside.trains else None, call if inside.forwards else None, inside.loops)
         return Pulse(forwards=call) if called.kind is Kind.MODULE else NO_PULSE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.guards import Guard, GuardKind, guards
@@ -49,6 +49,20 @@ class HotCall:
 
 def hot_calls(facts: FileFacts, effect: str) -> Iterator[HotCall]:
     """Every call of a file that ends in an effect each step; one for a chain of alternatives over back ends."""
+    found = list(_candidates(facts, effect))
+    for call in found:
+        yield replace(call, guards=tuple(g for g in call.guards if not _complemented(facts, g, call, found)))
+
+
+def _complemented(facts: FileFacts, guard: Guard, call: HotCall, others: list[HotCall]) -> bool:
+    """A condition whose other outcome ends in the same effect, further down, holds nothing back."""
+    if guard.kind is not GuardKind.OTHER or not isinstance(guard.node, ast.If):
+        return False
+    rest = {node for statement in facts.structure.after(guard.node) for node in ast.walk(statement)}
+    return any(other is not call and other.carry.call in rest and other.weight == 0 for other in others)
+
+
+def _candidates(facts: FileFacts, effect: str) -> Iterator[HotCall]:
     reach = facts.project.reach(effect)
     names = reach.names()
     seen: set[ast.AST] = set()
@@ -63,6 +77,12 @@ def hot_calls(facts: FileFacts, effect: str) -> Iterator[HotCall]:
         if found is not None:
             seen.add(group)
             yield found
+
+
+def controls_collector(facts: FileFacts) -> bool:
+    """Whether a file switches Python's collector off or freezes it: then collecting by hand is deliberate."""
+    deliberate = {"gc.disable", "gc.freeze"}
+    return any(facts.names.dotted(call.func, facts.structure.function(call)) in deliberate for call in facts.structure.calls)
 
 
 def _alternatives(facts: FileFacts, call: ast.Call) -> ast.AST:
@@ -83,7 +103,8 @@ def _hot(facts: FileFacts, carry: Carry) -> HotCall | None:
     for loop in facts.structure.place(call).loops():
         heat = facts.heat.of(loop)
         if heat.heat in (Heat.HOT, Heat.WARM):
-            met = (*guards(facts, call, loop), *carry.guards)
+            own = [g for g in guards(facts, call, loop) if not _guards_the_work(facts, g, heat.evidence)]
+            met = (*own, *carry.guards)
             return HotCall(carry, heat.why, heat.heat, met, _offloads(facts, call))
         if heat.heat is Heat.COLD:
             return None
@@ -91,7 +112,22 @@ def _hot(facts: FileFacts, carry: Carry) -> HotCall | None:
     reason = hot_function(facts, function)
     if reason is None:
         return None
-    return HotCall(carry, reason, Heat.HOT, (*guards(facts, call, None), *carry.guards), _offloads(facts, call))
+    own = [g for g in guards(facts, call, None) if not (g.kind is GuardKind.OTHER and _beside(facts, g, call))]
+    return HotCall(carry, reason, Heat.HOT, (*own, *carry.guards), _offloads(facts, call))
+
+
+def _guards_the_work(facts: FileFacts, guard: Guard, work: ast.AST | None) -> bool:
+    """The work that makes the loop hot stands under the same condition: whenever there is work, the call runs."""
+    if work is None or guard.kind is not GuardKind.OTHER or not isinstance(guard.node, ast.If):
+        return False
+    block = guard.node.orelse if guard.negated else guard.node.body
+    inside = {node for statement in block for node in ast.walk(statement)}
+    return work in inside
+
+
+def _beside(facts: FileFacts, guard: Guard, call: ast.Call) -> bool:
+    """An early return in the same block: what follows it is what the function is for."""
+    return isinstance(guard.node, ast.If) and call not in set(ast.walk(guard.node))
 
 
 def hot_function(facts: FileFacts, function: Function) -> Reason | None:
