@@ -34,6 +34,9 @@ class MemoryFiles:
     def read(self, path: str) -> bytes | None:
         return self.files.get(path)
 
+    def named(self, path: str) -> str:
+        return path
+
     def relative(self, path: str) -> str | None:
         return path if path in self.files else None
 
