@@ -29,9 +29,12 @@ def check(tmp_path: Path, *paths: str, flags: tuple[str, ...] = ()) -> tuple[int
         (b"import torch\n# \xe9\nALPHA\n", "file is not valid utf-8"),
         (b"# coding: no-such\nimport torch\nALPHA\n", "unknown or contradictory encoding"),
         (b"import torch\nALPHA\nx = " + b"(" * 400 + b")" * 400 + b"\n", "nested deeper"),
-        (b"import torch\nALPHA\nx = " + b"-" * 30_000 + b"1\n", "file cannot be parsed"),
+        (b"import torch\nALPHA\nx = " + b"-" * 30_000 + b"1\n", "in one chain"),
+        (b"import torch\nALPHA\nx = " + b"a and " * 30_000 + b"1\n", "in one chain"),
+        (b"import torch\nALPHA\nx = " + b"lambda: " * 30_000 + b"1\n", "in one chain"),
+        (b"import torch\nALPHA\nif a: pass\n" + b"elif a: pass\n" * 30_000, "in one chain"),
     ],
-    ids=["open bracket", "Python 2", "NUL", "latin-1", "cookie", "deep", "operators"],
+    ids=["open bracket", "Python 2", "NUL", "latin-1", "cookie", "deep", "operators", "and", "lambda", "elif"],
 )
 def test_a_file_that_cannot_be_parsed_is_a_finding(tmp_path: Path, data: bytes, message: str) -> None:
     write(tmp_path, bad_py=data)

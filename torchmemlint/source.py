@@ -19,6 +19,8 @@ from typing import Protocol
 from torchmemlint.model import Position, Span
 
 MAX_NESTING = 150
+MAX_CHAIN = 1000
+_LINKS = frozenset(("and", "or", "not", "in", "is", "if", "else", "for", "lambda", "await"))
 MAX_BYTES = 20_000_000
 
 
@@ -93,30 +95,19 @@ class Source:
         """The tree by libcst, with exact places. Raises BadFile."""
         from torchmemlint.lower import parse  # libcst is only imported for a file that needs it
 
-        if self.screen is None:
+        # what `ast` could nest libcst can too, but for chains of `and` and `or`, which are flat in `ast`
+        if self.screen is None or max(self.data.count(b"and"), self.data.count(b"or")) > MAX_CHAIN:
             self.check_depth()
         return parse(self)
 
     def check_depth(self) -> None:
-        """libcst can exhaust the stack of the whole process on deep nesting: refuse before it is asked."""
-        depth, deepest, line = 0, 0, 1
+        """libcst can exhaust the stack of the whole process, or hours, on deep nesting: refuse before it is asked."""
+        depth = _Depth()
         try:
             for token in tokenize.generate_tokens(io.StringIO(self.text).readline):
-                if token.type == tokenize.OP:
-                    if token.string in "([{":
-                        depth += 1
-                        if depth > deepest:
-                            deepest, line = depth, token.start[0]
-                    elif token.string in ")]}":
-                        depth -= 1
-                elif token.type == tokenize.INDENT:
-                    depth += 1
-                elif token.type == tokenize.DEDENT:
-                    depth -= 1
+                depth.take(token)
         except (tokenize.TokenError, SyntaxError):
             pass
-        if deepest > MAX_NESTING:
-            raise BadFile(f"nested deeper than {MAX_NESTING} levels", line)
 
     def slice(self, span: Span) -> str:
         """The text of a span."""
@@ -125,6 +116,45 @@ class Source:
             return self.lines[first.line - 1][first.column : last.column]
         middle = self.lines[first.line : last.line - 1]
         return self.lines[first.line - 1][first.column :] + "".join(middle) + self.lines[last.line - 1][: last.column]
+
+
+class _Depth:
+    """How deep the tree of a stream of tokens must be, at least; raises BadFile where that is too deep.
+
+    Brackets and blocks nest. So do the links of a chain (`a + b + c`, `f()()`, `x.y.z`, `not not x`), which
+    commas and line ends break, and the branches of an `if`.
+    """
+
+    def __init__(self) -> None:
+        self._links = [0]
+        self._branches = [0]
+
+    def take(self, token: tokenize.TokenInfo) -> None:
+        if token.type == tokenize.INDENT:
+            self._branches.append(0)
+        elif token.type == tokenize.DEDENT and len(self._branches) > 1:
+            self._branches.pop()
+        elif token.type == tokenize.NEWLINE:
+            self._links = [0]
+        elif token.type == tokenize.NAME:
+            self._links[-1] += token.string in _LINKS
+            self._branches[-1] += token.string == "elif"
+        elif token.type == tokenize.OP:
+            self._operator(token.string)
+        if len(self._links) + len(self._branches) > MAX_NESTING + 2:
+            raise BadFile(f"nested deeper than {MAX_NESTING} levels", token.start[0])
+        if max(self._links[-1], self._branches[-1]) > MAX_CHAIN:
+            raise BadFile(f"more than {MAX_CHAIN} operators, calls or branches in one chain", token.start[0])
+
+    def _operator(self, text: str) -> None:
+        if text in (",", ";"):
+            self._links[-1] = 0
+        elif text in (")", "]", "}"):
+            self._links = self._links[:-1] or [0]
+        else:
+            self._links[-1] += 1
+            if text in ("(", "[", "{"):
+                self._links.append(0)
 
 
 class _AstPlaces:
@@ -145,4 +175,3 @@ class _AstPlaces:
         if text.isascii():
             return Position(line, byte_column)
         return Position(line, len(text.encode("utf-8")[:byte_column].decode("utf-8", "ignore")))
-
