@@ -111,8 +111,8 @@ def classify(facts: FileFacts, test: ast.expr, function: Function, negated: bool
         kinds = [classify(facts, part, function, negated) for part in test.values]
         every = isinstance(test.op, ast.And) is not negated
         return _strongest(kinds) if every else _weakest(kinds)
-    if any(isinstance(part, ast.BinOp) and isinstance(part.op, ast.Mod) for part in ast.walk(test)):
-        return GuardKind.RATE
+    if any(_is_modulo(part) for part in ast.walk(test)):
+        return GuardKind.RATE if _holds_rarely(test, negated) else GuardKind.DEVICE
     if _reads_memory(facts, test, function):
         return GuardKind.MEMORY
     if _asks_device(facts, test, function):
@@ -124,6 +124,17 @@ def classify(facts: FileFacts, test: ast.expr, function: Function, negated: bool
     if isinstance(test, ast.Attribute):
         return _attribute_flag(facts, test, function, negated)
     return GuardKind.OTHER
+
+
+def _is_modulo(node: ast.AST) -> bool:
+    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod) and not isinstance(node.left, (ast.Constant, ast.JoinedStr))
+
+
+def _holds_rarely(test: ast.expr, negated: bool) -> bool:
+    """`i % n == 0` holds once in n passes, `i % n` and `i % n != 0` on all the others."""
+    if _is_modulo(test) or (isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.NotEq)):
+        return negated
+    return not (negated and isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Eq))
 
 
 def _strongest(kinds: list[GuardKind]) -> GuardKind:

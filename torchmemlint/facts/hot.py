@@ -55,7 +55,7 @@ def hot_calls(facts: FileFacts, effect: str) -> Iterator[HotCall]:
 
 
 def _complemented(facts: FileFacts, guard: Guard, call: HotCall, others: list[HotCall]) -> bool:
-    """A condition whose other outcome ends in the same effect, further down, holds nothing back."""
+    """A condition holds nothing back when its other outcome ends in the same effect, further down."""
     if guard.kind is not GuardKind.OTHER or not isinstance(guard.node, ast.If):
         return False
     rest = {node for statement in facts.structure.after(guard.node) for node in ast.walk(statement)}
@@ -134,6 +134,11 @@ def hot_function(facts: FileFacts, function: Function) -> Reason | None:
     """Why a function runs every step: a framework calls it so."""
     if "hot" in facts.framework_effects(function):
         return Reason(f"`{function.qualname}` runs every step", function.node, facts.relative)
+    for call in facts.structure.calls:
+        if call.args and "runs_argument" in facts.effects(call):
+            named = facts.function_named(call.args[0], facts.structure.function(call))
+            if named is not None and named[1] is function:
+                return Reason(f"`{function.qualname}` is handed to `{last_name(call)}`, which runs it every step", call, facts.relative)
     return None
 
 

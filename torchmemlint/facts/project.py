@@ -146,7 +146,8 @@ class Project:
         if dotted is not None and not dotted.startswith("builtins."):
             if dotted.startswith(f"{facts.module}."):
                 local = facts.own(dotted[len(facts.module) + 1 :])
-                return (facts, local) if local is not None and len(rest) == 1 else None
+                if local is not None:
+                    return (facts, local) if len(rest) == 1 else None
             return self.definition(".".join([dotted, *rest[1:]]), facts.relative, depth + 1)
         for star in facts.names.stars:
             found = self.definition(".".join([star, *rest]), facts.relative, depth + 1)
