@@ -97,4 +97,7 @@ def settings_shown(settings: Settings, root: str, rules: Iterable[Rule]) -> list
         "respect-gitignore": settings.respect_gitignore,
         "jobs": settings.jobs or "auto",
     }
-    return [[(f"{key}: ", "bold"), (value if isinstance(value, str) else json.dumps(value), "")] for key, value in rows.items()]
+    return [
+        [(f"{key}: ", "bold"), (value if isinstance(value, str) else json.dumps(value), "")]
+        for key, value in rows.items()
+    ]
