@@ -34,11 +34,11 @@ class MemoryFiles:
     def read(self, path: str) -> bytes | None:
         return self.files.get(path)
 
-    def named(self, path: str) -> str:
-        return path
-
     def relative(self, path: str) -> str | None:
         return path if path in self.files else None
+
+    def named(self, path: str) -> str:
+        return path
 
 
 @dataclass(frozen=True)
