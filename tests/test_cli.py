@@ -291,7 +291,9 @@ def test_interrupting_ends_everything(tmp_path: Path, jobs: str) -> None:
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    time.sleep(3)
+    patience = time.monotonic() + 60
+    while not (tmp_path / "asleep").exists() and time.monotonic() < patience:
+        time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # what a terminal does
     _, said = process.communicate(timeout=20)
     assert (process.returncode, said) == (130, "error: interrupted\n")

@@ -1,7 +1,8 @@
 """What the stand-in rules share: a finding for each place of a word, or a failure where the word asks for one.
 
 `WORD` flags the word, `WORD(...)` the whole call up to the closing bracket. On the same line behind the word
-`CRASH` makes the rule fail, `DIE` kills the process and `SLEEP` keeps it busy.
+`CRASH` makes the rule fail, `DIE` kills the process and `SLEEP` keeps it busy,
+which a file `asleep` in the current folder tells.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from torchmemlint.model import Position
@@ -49,6 +51,7 @@ def _misbehave(line: str) -> None:
     if "DIE" in line:
         os.kill(os.getpid(), signal.SIGKILL)
     if "SLEEP" in line:
+        Path("asleep").touch()
         time.sleep(60)
 
 
