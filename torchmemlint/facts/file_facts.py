@@ -12,12 +12,11 @@ from functools import cached_property
 from torchmemlint.facts.heat import HeatMap
 from torchmemlint.facts.infer import TENSOR_ONLY_METHODS, Environment, Evaluation
 from torchmemlint.facts.library import Signature, library
-from torchmemlint.facts.names import Names
 from torchmemlint.facts.paths import path_of
-from torchmemlint.facts.project import Project, module_name
-from torchmemlint.facts.structure import Class, Function, Structure
+from torchmemlint.facts.parsed_files import Parsed
+from torchmemlint.facts.project import Project
+from torchmemlint.facts.structure import Class, Function
 from torchmemlint.facts.values import UNKNOWN, Kind, Value
-from torchmemlint.source import Source, Tree
 
 Definition = tuple["FileFacts", Function | Class]
 Base = tuple["FileFacts", Class] | str
@@ -27,15 +26,14 @@ MAX_BASES = 8
 class FileFacts:
     """Lazy facts of one file. `relative` is its path from the project's root."""
 
-    def __init__(self, source: Source, tree: Tree, project: Project) -> None:
-        self.source = source
-        self.tree = tree
+    def __init__(self, parsed: Parsed, relative: str, project: Project) -> None:
+        self.source = parsed.source
+        self.tree = parsed.tree
+        self.structure = parsed.structure
+        self.names = parsed.names
+        self.relative = relative
+        self.module = parsed.structure.name
         self.project = project
-        self.relative = project.relative(source.path)
-        self.module = module_name(self.relative)
-        self.structure = Structure(tree.module, self.module)
-        package = self.module if self.relative.endswith("__init__.py") else self.module.rpartition(".")[0]
-        self.names = Names(self.structure, package)
         self.evidence_cache: dict[Function, dict[str, Value]] = {}
         self.class_evidence_cache: dict[Class, dict[str, Value]] = {}
         self._evaluations: dict[Function, Evaluation] = {}

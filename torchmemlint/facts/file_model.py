@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from torchmemlint.facts import hot
 from torchmemlint.facts.file_facts import FileFacts
+from torchmemlint.facts.parsed_files import parsed
 from torchmemlint.facts.project import Project
 from torchmemlint.facts.structure import Function
 from torchmemlint.facts.values import Reason
@@ -24,9 +25,10 @@ class FileModel:
     def __init__(self, source: Source, tree: Tree, project: Project) -> None:
         self.source = source
         self.path = source.path
-        self.facts = FileFacts(source, tree, project)
-        self._project = project
-        project.enter(self.facts)
+        self._project = project.session()
+        relative = project.shared.relative(source.path)
+        self.facts = FileFacts(parsed(source, tree, relative), relative, self._project)
+        self._project.enter(self.facts)
 
     # ---- questions --------------------------------------------------------------------------------
 

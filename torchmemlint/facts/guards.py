@@ -7,7 +7,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torchmemlint.facts.structure import Block, Function, Place
+from torchmemlint.facts.structure import Block, Class, Function, Place
 
 if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
@@ -186,14 +186,23 @@ def _attribute_flag(facts: FileFacts, test: ast.Attribute, function: Function, n
     init = function.owner.methods.get("__init__")
     if init is None:
         return GuardKind.OTHER
-    for statement in init.body:
-        if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-            target = statement.targets[0]
-            if isinstance(target, ast.Attribute) and target.attr == test.attr:
-                value = statement.value
-                default = init.default(value.id) if isinstance(value, ast.Name) else value
-                return _by_default(_literal(default), negated)
-    return GuardKind.OTHER
+    values = _assigned(function.owner, test.attr)
+    if len(values) != 1:
+        return GuardKind.OTHER
+    default = init.default(values[0].id) if isinstance(values[0], ast.Name) else values[0]
+    return _by_default(_literal(default), negated)
+
+
+def _assigned(owner: Class, attr: str) -> list[ast.expr]:
+    """What the methods of a class assign to an attribute of the instance."""
+    found = []
+    for method in owner.methods.values():
+        for statement in ast.walk(method.node):
+            if isinstance(statement, ast.Assign):
+                for target in statement.targets:
+                    if isinstance(target, ast.Attribute) and target.attr == attr and isinstance(target.value, ast.Name):
+                        found.append(statement.value)
+    return found
 
 
 def _by_default(default: bool | None, negated: bool) -> GuardKind:

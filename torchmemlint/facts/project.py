@@ -1,41 +1,26 @@
-"""The other files of a project, read and understood only when a question needs them.
+"""The files of a project seen through one question: facts of each, definitions across them, callers.
 
-Maps dotted names to files the way Python would from the importing file, follows re-exports, and finds
-the callers of a function. Reads only through the `Files` it was given.
+A project is a session over shared parsed files. Every file is linted in a session of its own, so findings
+do not depend on which other files were linted, or in what order.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+from torchmemlint.facts.parsed_files import Files, ParsedFiles
 from torchmemlint.facts.structure import Class, Function
-from torchmemlint.source import BadFile, Source
 
 if TYPE_CHECKING:
-    from torchmemlint.facts.reach import Reach
     from torchmemlint.facts.file_facts import FileFacts
+    from torchmemlint.facts.reach import Reach
+
+__all__ = ["Files", "Project", "TooManyCallers"]
 
 REEXPORTS = 6
 MAX_CALLER_FILES = 150
-MAX_FILE = 2_000_000
-
-
-class Files(Protocol):
-    """Where a project's files come from; the faces give the disk, tests may give a dict."""
-
-    def paths(self) -> Iterable[str]:
-        """All Python files of the project, as paths relative to its root with forward slashes."""
-
-    def read(self, path: str) -> bytes | None:
-        """The bytes of one of them, or None where it cannot be read."""
-
-    def relative(self, path: str) -> str | None:
-        """A path as the user named it, made relative to the root; None where it lies outside."""
-
-    def named(self, path: str) -> str:
-        """A root-relative path as the user would name it."""
 
 
 class Project:
@@ -43,22 +28,18 @@ class Project:
 
     gate: tuple[str, ...] = ("torch",)
 
-    def __init__(self, files: Files | None = None) -> None:
-        self.files = files
+    def __init__(self, files: Files | None = None, shared: ParsedFiles | None = None) -> None:
+        self.shared = shared if shared is not None else ParsedFiles(files)
         self._facts: dict[str, FileFacts | None] = {}
-        self._modules: dict[str, list[tuple[tuple[str, ...], str]]] | None = None
-        self._mentions: dict[str, list[str]] = {}
-        self._packages: set[str] = set()
         self._reach: dict[str, Reach] = {}
         self._loaded: dict[str, FileFacts] = {}
         self.classes: dict[str, tuple[FileFacts, Class]] = {}
 
-    # ---- files ------------------------------------------------------------------------------------
+    def session(self) -> Project:
+        """A fresh view of the same files that has inferred nothing yet."""
+        return Project(shared=self.shared)
 
-    def relative(self, path: str) -> str:
-        """The root-relative form of a path; an unknown path stands for itself."""
-        found = self.files.relative(path) if self.files is not None else None
-        return found if found is not None else path
+    # ---- files ------------------------------------------------------------------------------------
 
     def enter(self, facts: FileFacts) -> None:
         """Make these the facts of their file: questions from other files lead back to the same nodes."""
@@ -70,16 +51,15 @@ class Project:
         from torchmemlint.facts.file_facts import FileFacts
 
         if relative not in self._facts:
-            self._facts[relative] = None  # a file that imports itself in a circle finds nothing twice
-            data = self.files.read(relative) if self.files is not None else None
-            if data is not None and len(data) <= MAX_FILE:
-                assert self.files is not None
-                try:
-                    source = Source(self.files.named(relative), data)
-                    self.enter(FileFacts(source, source.screen or source.tree, self))
-                except (BadFile, RecursionError):
-                    pass
+            self._facts[relative] = None
+            parsed = self.shared.parse(relative)
+            if parsed is not None:
+                self.enter(FileFacts(parsed, relative, self))
         return self._facts[relative]
+
+    def entered(self) -> list[str]:
+        """The files whose facts are at hand."""
+        return [relative for relative, facts in self._facts.items() if facts is not None]
 
     def by_key(self, key: str) -> tuple[FileFacts, Function | Class] | None:
         """A function or class by its key, among the files understood so far."""
@@ -92,44 +72,13 @@ class Project:
                     return facts, own
         return None
 
-    # ---- modules ----------------------------------------------------------------------------------
-
-    def _index(self) -> dict[str, list[tuple[tuple[str, ...], str]]]:
-        if self._modules is None:
-            self._modules = {}
-            for path in self.files.paths() if self.files is not None else ():
-                if not path.endswith(".py"):
-                    continue
-                parts = tuple(module_name(path).split("."))
-                self._modules.setdefault(parts[-1], []).append((parts, path))
-                if path.endswith("__init__.py"):
-                    self._packages.add("/".join(path.split("/")[:-1]))
-        return self._modules
-
-    def module(self, dotted: str, near: str) -> str | None:
-        """The file of an absolute module name, as imported from the file `near`."""
-        wanted = tuple(dotted.split("."))
-        best: tuple[int, str] | None = None
-        here = near.split("/")[:-1]
-        for parts, path in self._index().get(wanted[-1], ()):
-            if parts[-len(wanted) :] != wanted:
-                continue
-            base = list(parts[: -len(wanted)])
-            if here[: len(base)] == base or self._is_root(base):
-                shared = sum(1 for _ in _common(here, path.split("/")[:-1]))
-                if best is None or shared > best[0]:
-                    best = (shared, path)
-        return best[1] if best else None
-
-    def _is_root(self, base: list[str]) -> bool:
-        """A folder that is no package, near the top, is a place that code is imported from (`src/`)."""
-        return len(base) <= 2 and "/".join(base) not in self._packages
+    # ---- definitions ------------------------------------------------------------------------------
 
     def definition(self, dotted: str, near: str, depth: int = 0) -> tuple[FileFacts, Function | Class] | None:
         """The function or class of the project that a dotted name means when used in the file `near`."""
         parts = dotted.split(".")
         for size in range(len(parts) - 1, 0, -1):
-            path = self.module(".".join(parts[:size]), near)
+            path = self.shared.module(".".join(parts[:size]), near)
             if path is None:
                 continue
             facts = self.facts(path)
@@ -166,17 +115,10 @@ class Project:
     # ---- callers ----------------------------------------------------------------------------------
 
     def mentioning(self, word: str) -> list[str]:
-        """Files that contain a word."""
-        if word not in self._mentions:
-            found: list[str] = []
-            needle = word.encode()
-            for path in self.files.paths() if self.files is not None else ():
-                data = self.files.read(path) if self.files is not None else None
-                if data is not None and needle in data:
-                    found.append(path)
-            entered = [facts for facts in self._facts.values() if facts is not None and needle in facts.source.data]
-            self._mentions[word] = list(dict.fromkeys([*found, *[facts.relative for facts in entered]]))
-        return self._mentions[word]
+        """Files that contain a word, the ones entered here among them."""
+        needle = word.encode()
+        entered = [f.relative for f in self._facts.values() if f is not None and needle in f.source.data]
+        return list(dict.fromkeys([*self.shared.mentioning(word), *entered]))
 
     def callers(self, function: Function, facts: FileFacts) -> Iterator[tuple[FileFacts, ast.Call]]:
         """Calls that may run a function, in its own file and in others. Raises TooManyCallers."""
@@ -196,15 +138,3 @@ class Project:
 class TooManyCallers(Exception):
     """The name is so common that looking for its callers would read the whole project."""
 
-
-def module_name(relative: str) -> str:
-    """The dotted name of a root-relative path."""
-    name = relative.removesuffix(".py").removesuffix(".pyi").replace("/", ".")
-    return name.removesuffix(".__init__") if name.endswith(".__init__") else name
-
-
-def _common(one: list[str], two: list[str]) -> Iterator[str]:
-    for a, b in zip(one, two, strict=False):
-        if a != b:
-            return
-        yield a

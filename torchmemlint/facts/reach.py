@@ -82,23 +82,32 @@ class Reach:
     def names(self) -> frozenset[str]:
         """Names of functions that end in the effect: a file that mentions none of them cannot reach it."""
         if self._names is None:
-            self._names = frozenset()
-            found: set[str] = {WORDS[self._effect]}
-            level: list[tuple[FileFacts, Function]] = []
-            for path in self._project.mentioning(WORDS[self._effect]):
-                facts = self._project.facts(path)
-                if facts is None:
-                    continue
-                for call in facts.calls_named.get(WORDS[self._effect], ()):
-                    if is_direct(facts, call, self._effect):
-                        level.append((facts, facts.structure.function(call)))
-            seen: set[Function] = set()
-            for _ in range(MAX_HOPS):
-                level = self._up(level, seen, found)
-            self._names = frozenset(found)
+            known = self._project.shared.carriers
+            if self._effect not in known:
+                known[self._effect] = Reach(self._project.session(), self._effect).search()
+            self._names = known[self._effect] | self.search(own_only=True)
         return self._names
 
-    def _up(self, level: list[tuple[FileFacts, Function]], seen: set[Function], found: set[str]) -> list[tuple[FileFacts, Function]]:
+    def search(self, own_only: bool = False) -> frozenset[str]:
+        """Climb from the direct calls to the functions that run them, a few levels up, through the project."""
+        self._names = frozenset()
+        found: set[str] = {WORDS[self._effect]}
+        level: list[tuple[FileFacts, Function]] = []
+        for path in self._project.entered() if own_only else self._project.mentioning(WORDS[self._effect]):
+            facts = self._project.facts(path)
+            if facts is None:
+                continue
+            for call in facts.calls_named.get(WORDS[self._effect], ()):
+                if is_direct(facts, call, self._effect):
+                    level.append((facts, facts.structure.function(call)))
+        seen: set[Function] = set()
+        for _ in range(1 if own_only else MAX_HOPS):
+            level = self._up(level, seen, found, own_only)
+        return frozenset(found)
+
+    def _up(
+        self, level: list[tuple[FileFacts, Function]], seen: set[Function], found: set[str], own_only: bool
+    ) -> list[tuple[FileFacts, Function]]:
         following: list[tuple[FileFacts, Function]] = []
         for facts, function in level:
             if function in seen or function.is_module or function.name == "<lambda>":
@@ -107,6 +116,8 @@ class Reach:
             if "hot" in facts.framework_effects(function) or function.name.startswith("__"):
                 continue
             found.add(function.name)
+            if own_only:
+                continue
             try:
                 following.extend((f, f.structure.function(c)) for f, c in self._project.callers(function, facts))
             except TooManyCallers:

@@ -1,0 +1,155 @@
+"""The files of a project as parsed text: read, parsed and indexed once, shared by all that ask.
+
+Holds nothing inferred, so what one question learns cannot change the answer to another. Bounded: the
+trees of files not asked for lately are dropped and parsed again when needed.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from torchmemlint.facts.names import Names
+from torchmemlint.facts.structure import Structure
+from torchmemlint.source import BadFile, Source, Tree
+
+MAX_FILE = 2_000_000
+MAX_KEPT = 16_000_000  # bytes of source text whose trees are kept
+
+
+class Files(Protocol):
+    """Where a project's files come from; the faces give the disk, tests may give a dict."""
+
+    def paths(self) -> Iterable[str]:
+        """All Python files of the project, as paths relative to its root with forward slashes."""
+
+    def read(self, path: str) -> bytes | None:
+        """The bytes of one of them, or None where it cannot be read."""
+
+    def relative(self, path: str) -> str | None:
+        """A path as the user named it, made relative to the root; None where it lies outside."""
+
+    def named(self, path: str) -> str:
+        """A root-relative path as the user would name it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Parsed:
+    """One file's tree, shape and names."""
+
+    source: Source
+    tree: Tree
+    structure: Structure
+    names: Names
+
+
+def parsed(source: Source, tree: Tree, relative: str) -> Parsed:
+    """Shape and names of a parsed file."""
+    module = module_name(relative)
+    structure = Structure(tree.module, module)
+    package = module if relative.endswith("__init__.py") else module.rpartition(".")[0]
+    return Parsed(source, tree, structure, Names(structure, package))
+
+
+class ParsedFiles:
+    """All files of a project, parsed when asked for."""
+
+    def __init__(self, files: Files | None) -> None:
+        self.files = files
+        self.carriers: dict[str, frozenset[str]] = {}  # effect -> names of functions that end in it
+        self._kept: OrderedDict[str, Parsed | None] = OrderedDict()
+        self._kept_bytes = 0
+        self._mentions: dict[str, list[str]] = {}
+        self._modules: dict[str, list[tuple[tuple[str, ...], str]]] | None = None
+        self._packages: set[str] = set()
+
+    def relative(self, path: str) -> str:
+        """The root-relative form of a path; a path outside stands for itself."""
+        found = self.files.relative(path) if self.files is not None else None
+        return found if found is not None else path
+
+    def parse(self, relative: str) -> Parsed | None:
+        """A parsed file, or None where it cannot be read or parsed."""
+        if relative in self._kept:
+            self._kept.move_to_end(relative)
+            return self._kept[relative]
+        made = self._parse(relative)
+        self._kept[relative] = made
+        self._kept_bytes += len(made.source.data) if made is not None else 0
+        while self._kept_bytes > MAX_KEPT and len(self._kept) > 1:
+            _, dropped = self._kept.popitem(last=False)
+            self._kept_bytes -= len(dropped.source.data) if dropped is not None else 0
+        return made
+
+    def _parse(self, relative: str) -> Parsed | None:
+        data = self.files.read(relative) if self.files is not None else None
+        if data is None or len(data) > MAX_FILE or self.files is None:
+            return None
+        try:
+            source = Source(self.files.named(relative), data)
+            return parsed(source, source.screen or source.tree, relative)
+        except (BadFile, RecursionError):
+            return None
+
+    def mentioning(self, word: str) -> list[str]:
+        """Files that contain a word, in the order of their paths."""
+        if word not in self._mentions:
+            needle = word.encode()
+            found: list[str] = []
+            for path in self.files.paths() if self.files is not None else ():
+                data = self.files.read(path) if self.files is not None else None
+                if data is not None and needle in data:
+                    found.append(path)
+            self._mentions[word] = found
+        return self._mentions[word]
+
+    # ---- modules ----------------------------------------------------------------------------------
+
+    def _index(self) -> dict[str, list[tuple[tuple[str, ...], str]]]:
+        if self._modules is None:
+            self._modules = {}
+            for path in self.files.paths() if self.files is not None else ():
+                if not path.endswith(".py"):
+                    continue
+                parts = tuple(module_name(path).split("."))
+                self._modules.setdefault(parts[-1], []).append((parts, path))
+                if path.endswith("__init__.py"):
+                    self._packages.add("/".join(path.split("/")[:-1]))
+        return self._modules
+
+    def module(self, dotted: str, near: str) -> str | None:
+        """The file of an absolute module name, as imported from the file `near`."""
+        wanted = tuple(dotted.split("."))
+        best: tuple[int, str] | None = None
+        here = near.split("/")[:-1]
+        for parts, path in self._index().get(wanted[-1], ()):
+            if parts[-len(wanted) :] != wanted:
+                continue
+            base = list(parts[: -len(wanted)])
+            if here[: len(base)] == base or self._is_root(base):
+                shared = _shared(here, path.split("/")[:-1])
+                if best is None or shared > best[0]:
+                    best = (shared, path)
+        return best[1] if best else None
+
+    def _is_root(self, base: list[str]) -> bool:
+        """A folder that is no package, near the top, is a place that code is imported from (`src/`)."""
+        return len(base) <= 2 and "/".join(base) not in self._packages
+
+
+def module_name(relative: str) -> str:
+    """The dotted name of a root-relative path."""
+    name = relative.removesuffix(".py").removesuffix(".pyi").replace("/", ".")
+    return name.removesuffix(".__init__") if name.endswith(".__init__") else name
+
+
+def _shared(one: list[str], two: list[str]) -> int:
+    """How many leading folders two paths have in common."""
+    count = 0
+    for a, b in zip(one, two, strict=False):
+        if a != b:
+            break
+        count += 1
+    return count
