@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torchmemlint.facts.project import Project
 
 MAX_HOPS = 3
-WORDS = {"empties_cache": "empty_cache", "collects_garbage": "collect"}
+WORDS = {"empties_cache": "empty_cache", "collects_garbage": "collect", "synchronizes": "synchronize"}
 
 
 @dataclass(frozen=True)
