@@ -70,7 +70,7 @@ def lint_files(files: dict[str, bytes], rules: Iterable[Rule]) -> list[Finding]:
     """The findings of all files of one project, at any confidence."""
     project = Project(MemoryFiles(files))
     wanted = list(rules)
-    return [finding for path in sorted(files) for finding in lint(Source(path, files[path]), wanted, project.session())]
+    return [finding for path in sorted(files) for finding in lint(Source(path, files[path]), wanted, project)]
 
 
 def is_golden(path: Path) -> bool:
