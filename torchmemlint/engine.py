@@ -30,10 +30,18 @@ def lint(source: Source, rules: Sequence[Rule], project: Project) -> list[Findin
         firing = _firing(source, screen, wanted, project)
         if not firing:
             return []
-        return _sorted(source, _run(source, source.tree, firing, project))
+        return _sorted(source, _run(source, _exact(source, screen), firing, project))
     except BadFile as error:
         end = Position(error.place.line, error.place.column + 1)
         return [_own(source, BAD_FILE, "file-not-parsed", f"file cannot be parsed: {error.reason}", Span(error.place, end))]
+
+
+def _exact(source: Source, screen: Tree) -> Tree:
+    """The libcst tree; where libcst refuses what the running Python reads, the tree that was screened."""
+    try:
+        return source.tree
+    except BadFile:
+        return screen
 
 
 def _may_fire(source: Source, rule: Rule, project: Project) -> bool:

@@ -25,6 +25,8 @@ def evidence(facts: FileFacts, function: Function) -> dict[str, Value]:
         for inner in function.inner:
             calls.extend(inner.calls)
         found = _from_usage(facts, calls)
+        for path, value in _contributors(facts, function, found).items():
+            found.setdefault(path, value)
         if function.owner is not None:
             own_self = function.self_name()
             for path, value in class_evidence(facts, function).items():
@@ -72,7 +74,8 @@ def _value(facts: FileFacts, usage: Usage) -> Value | None:
             return Value(Kind.ENGINE, why=(Reason("runs backward and step", call, facts.relative),))
         return tensor(Grad.GRAPH, Device.UNKNOWN, (Reason("`backward()` is called on it", call, facts.relative),))
     mode = [call for name in ("eval", "train") for call in methods.get(name, []) if _switches_mode(name, call)]
-    if mode and ("train" not in methods or "eval" in methods or MODULE_METHODS & methods.keys()):
+    told = any(isinstance(argument, ast.Compare) for call in mode for argument in call.args)
+    if mode and ("train" not in methods or "eval" in methods or told or MODULE_METHODS & methods.keys()):
         switch = f"`{_method_name(mode[0])}()` is called on it"
         return Value(Kind.MODULE, why=(Reason(switch, mode[0], facts.relative),))
     if MODULE_METHODS & methods.keys():
@@ -114,3 +117,54 @@ def _backward_arguments(facts: FileFacts, call: ast.Call) -> list[tuple[str, Val
     if path is None:
         return []
     return [(path, tensor(Grad.GRAPH, Device.UNKNOWN, (Reason("it is back-propagated", call, facts.relative),)))]
+
+
+def _contributors(facts: FileFacts, function: Function, found: dict[str, Value]) -> dict[str, Value]:
+    """What a back-propagated value was computed from by calling something unknown carries a graph too.
+
+    `out = net(x)` with an unknown `net`, then `loss = f(out)` and `loss.backward()`: some graph must come
+    from somewhere, and only the unknown call can have made it.
+    """
+    carriers = {path for path, value in found.items() if value.carries_graph}
+    assigned: dict[str, list[ast.expr]] = {}
+    for nodes in function.bound.values():
+        for node in nodes:
+            if isinstance(node, ast.Assign):
+                for target in node.targets:
+                    for element, value in _pairs(target, node.value):
+                        if (path := path_of(element)) is not None:
+                            assigned.setdefault(path, []).append(value)
+    made: dict[str, Value] = {}
+    todo = sorted(carriers)
+    while todo:
+        for value in assigned.get(todo.pop(), ()):
+            for part in ast.walk(value):
+                path = path_of(part) if isinstance(part, ast.Name) else None
+                if path is None or path in carriers:
+                    continue
+                if any(_unknown_call(facts, v, function) for v in assigned.get(path, ())):
+                    reason = Reason("what it feeds is back-propagated", value, facts.relative)
+                    made[path] = tensor(Grad.GRAPH, Device.UNKNOWN, (reason,))
+                if path in assigned:
+                    carriers.add(path)
+                    todo.append(path)
+    return made
+
+
+def _unknown_call(facts: FileFacts, node: ast.expr, function: Function) -> bool:
+    """A call of a bare name or of an attribute of `self` that neither the file nor a library explains."""
+    if not isinstance(node, ast.Call) or not node.args:
+        return False
+    func = node.func
+    if isinstance(func, ast.Attribute):
+        return isinstance(func.value, ast.Name) and func.value.id == function.self_name()
+    return isinstance(func, ast.Name) and facts.names.dotted(func, function) is None
+
+
+def _pairs(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
+    """`a, b = f(x), f(y)` binds each name to its own call."""
+    if not isinstance(target, (ast.Tuple, ast.List)):
+        return [(target, value)]
+    if isinstance(value, (ast.Tuple, ast.List)) and len(value.elts) == len(target.elts):
+        return list(zip(target.elts, value.elts, strict=True))
+    return [(element, value) for element in target.elts]

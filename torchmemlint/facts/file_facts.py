@@ -14,7 +14,7 @@ from torchmemlint.facts.infer import TENSOR_ONLY_METHODS, Environment, Evaluatio
 from torchmemlint.facts.library import Signature, library
 from torchmemlint.facts.paths import path_of
 from torchmemlint.facts.parsed_files import Parsed
-from torchmemlint.facts.project import Project
+from torchmemlint.facts.project import Project, TooManyCallers
 from torchmemlint.facts.structure import Class, Function
 from torchmemlint.facts.values import UNKNOWN, Kind, Value
 
@@ -36,6 +36,7 @@ class FileFacts:
         self.project = project
         self.evidence_cache: dict[Function, dict[str, Value]] = {}
         self.class_evidence_cache: dict[Class, dict[str, Value]] = {}
+        self.quiet_cache: dict[Function, bool] = {}
         self._evaluations: dict[Function, Evaluation] = {}
         self._results: dict[tuple[object, ...], Value] = {}
         self._bases: dict[Class, list[Base]] = {}
@@ -225,6 +226,26 @@ class FileFacts:
                 return UNKNOWN
             self._results[key] = Evaluation(self, function, dict(given), depth).run().result
         return self._results[key]
+
+    def evaluate_with(self, function: Function, given: Environment) -> dict[ast.expr, Value]:
+        """The values of a function's expressions for these argument values."""
+        return Evaluation(self, function, dict(given), 1).run().values
+
+    def arguments_of(self, function: Function, param: str) -> Iterator[tuple[FileFacts, ast.Call, ast.expr]]:
+        """What callers hand in for a parameter: the caller's facts, the call, the argument."""
+        names = [p.arg for p in function.params]
+        if function.self_name() is not None:
+            names = names[1:]
+        index = names.index(param)
+        try:
+            for facts, call in self.project.callers(function, self):
+                keyword = next((k.value for k in call.keywords if k.arg == param), None)
+                if keyword is not None:
+                    yield facts, call, keyword
+                elif index < len(call.args) and not any(isinstance(a, ast.Starred) for a in call.args):
+                    yield facts, call, call.args[index]
+        except TooManyCallers:
+            return
 
     def value(self, node: ast.expr) -> Value:
         """The value of an expression where it stands."""

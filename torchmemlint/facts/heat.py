@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.structure import Block, Function, LoopNode
-from torchmemlint.facts.values import Kind, Reason
+from torchmemlint.facts.values import Device, Kind, Reason
 
 if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
@@ -70,20 +70,23 @@ class HeatMap:
 
     def _judge(self, loop: LoopNode) -> LoopHeat:
         if not isinstance(loop, ast.While):
-            if self._few(loop.iter):
-                return LoopHeat(Heat.COLD, self._why("a loop of a few passes", loop))
             value = self._facts.value(loop.iter)
             if value.kind is Kind.LOADER:
                 return LoopHeat(Heat.HOT, self._why("loop over a DataLoader", loop))
         trains, forwards, inner = self._body(loop)
         if trains is not None:
             return LoopHeat(Heat.HOT, self._why("loop that runs a training step each pass", loop), trains)
+        if not isinstance(loop, ast.While) and self._few(loop.iter):
+            return LoopHeat(Heat.COLD, self._why("a loop of a few passes", loop))
         if self._slices(loop):
             return LoopHeat(Heat.WARM, self._why("loop over slices of a batch", loop))
         if inner:
             return LoopHeat(Heat.COLD, self._why("loop around a hot loop", loop))
         if forwards is not None:
             return LoopHeat(Heat.WARM, self._why("loop that runs a module each pass", loop), forwards)
+        device = self._device_work(loop)
+        if device is not None:
+            return LoopHeat(Heat.WARM, self._why("loop that makes device tensors each pass", loop), device)
         return LoopHeat(Heat.UNKNOWN, self._why("a loop", loop))
 
     def _few(self, node: ast.expr) -> bool:
@@ -113,6 +116,18 @@ class HeatMap:
             if isinstance(node, ast.Slice) and isinstance(node.lower, ast.Name) and node.lower.id in counters:
                 cut = True
         return cut and self._works(loop)
+
+    def _device_work(self, loop: LoopNode) -> ast.AST | None:
+        """A tensor certainly made on the device, directly in the body of a counting loop."""
+        if isinstance(loop, (ast.While, ast.comprehension)) or not _counts(loop.iter):
+            return None
+        for call in self._facts.structure.function(loop).calls:
+            around = self._loops_around(call)
+            if around and around[0] is loop and not self._in_handler(call, loop):
+                value = self._facts.value(call)
+                if value.is_tensor and value.device is Device.ACCELERATOR:
+                    return call
+        return None
 
     def _works(self, loop: LoopNode) -> bool:
         """Whether the body makes tensors at all."""
@@ -184,3 +199,10 @@ class HeatMap:
         return self._pulse[function]
 
 
+def _counts(node: ast.expr) -> bool:
+    """`range(...)`, also inside `tqdm` and the like: passes of one kind of work, not a list of cases."""
+    while isinstance(node, ast.Call) and node.args:
+        if isinstance(node.func, ast.Name) and node.func.id == "range":
+            return True
+        node = node.args[0]
+    return False

@@ -108,9 +108,11 @@ class Evaluation:
     def lookup(self, path: str, node: ast.expr) -> Value:
         """The value of a path here: what was bound, else what it is used as, else what outer scopes bound."""
         bound = self.environment.get(path)
-        if bound is not None and bound.kind is not Kind.UNKNOWN:
-            return bound
         seen = self._evidence.get(path)
+        if bound is not None and bound.kind is not Kind.UNKNOWN:
+            if bound.is_tensor and bound.grad is Grad.UNKNOWN and seen is not None and seen.carries_graph:
+                return replace(bound, grad=Grad.GRAPH, why=seen.why)
+            return bound
         if seen is not None:
             return seen
         return bound if bound is not None else UNKNOWN
@@ -532,6 +534,8 @@ class Evaluation:
                 return parts[0]
             return Value(Kind.TUPLE, parts=tuple(parts))
         value = self.worded(signature.result, sources, node)
+        if value.kind is Kind.MODULE and library().is_subclass(self._library_name(node), "torch.nn.Stateless"):
+            return replace(value, frozen=True)
         if value.is_tensor:
             device = self._device(node, signature.result)
             if device is not Device.UNKNOWN:
@@ -539,6 +543,8 @@ class Evaluation:
             wants = next((k.value for k in node.keywords if k.arg == "requires_grad"), None)
             if isinstance(wants, ast.Constant) and wants.value is True:
                 value = replace(value, grad=Grad.LEAF)
+            elif isinstance(wants, ast.Constant) and wants.value is False and value.grad is Grad.LEAF:
+                value = replace(value, grad=Grad.NONE)
         return value
 
     def _device(self, node: ast.Call, word: str) -> Device:
@@ -593,6 +599,9 @@ class Evaluation:
         if kind is not None:
             return Value(kind, why=(self.reason(f"a {word.lower()}", node),))
         return UNKNOWN
+
+    def _library_name(self, node: ast.Call) -> str:
+        return self.facts.names.dotted(node.func, self.function) or ""
 
     def _is_torch(self, node: ast.expr) -> bool:
         """Whether a call is to torch itself: then its result is a tensor whatever goes in."""
