@@ -1,0 +1,176 @@
+"""Edits that let go of what is held: detach a stored value, empty attributes where a function ends.
+
+Builds text edits from nodes of one file. May not decide whether a fix is wanted.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from torchmemlint.facts.structure import Function
+from torchmemlint.facts.values import Kind
+from torchmemlint.model import Applicability, Edit, Fix, Position, Span
+
+if TYPE_CHECKING:
+    from torchmemlint.facts.attribute_stores import AttributeStore
+    from torchmemlint.facts.closures import HeldClosure
+    from torchmemlint.facts.held_values import Held
+    from torchmemlint.facts.hooks import HeldByHook
+    from torchmemlint.facts.file_facts import FileFacts
+
+CLOSED = (ast.Name, ast.Attribute, ast.Call, ast.Subscript)
+
+
+def suffix_edit(facts: FileFacts, node: ast.expr, suffix: str) -> Edit:
+    """The expression with a method call behind it."""
+    span = facts.tree.places.span(node)
+    text = facts.source.slice(span)
+    return Edit(span, f"{text}{suffix}" if isinstance(node, CLOSED) else f"({text}){suffix}")
+
+
+def release_edits(facts: FileFacts, function: Function, statements: Iterable[str]) -> tuple[Edit, ...] | None:
+    """Statements put where a function ends: before each return, and after its last statement.
+
+    A returned expression is bound first, so that it is computed before anything is let go of. None where
+    the layout of the function does not allow it.
+    """
+    lines = list(statements)
+    if function.yields or not function.body:
+        return None
+    edits: list[Edit] = []
+    for node in function.returns:
+        edit = _before_return(facts, function, node, lines)
+        if edit is None:
+            return None
+        edits.append(edit)
+    last = function.body[-1]
+    if not isinstance(last, (ast.Return, ast.Raise)):
+        span = facts.tree.places.span(last)
+        indent = _indent(facts, last)
+        if indent is None:
+            return None
+        edits.append(Edit(Span(span.end, span.end), "".join(f"\n{indent}{line}" for line in lines)))
+    return tuple(edits)
+
+
+def _before_return(facts: FileFacts, function: Function, node: ast.Return, lines: list[str]) -> Edit | None:
+    span = facts.tree.places.span(node)
+    indent = _indent(facts, node)
+    if indent is None:
+        return None
+    start = Span(span.start, span.start)
+    if node.value is None or isinstance(node.value, (ast.Name, ast.Constant)):
+        return Edit(start, "".join(f"{line}\n{indent}" for line in lines))
+    name = "released"
+    while name in function.bound:
+        name += "_"
+    value = facts.source.slice(facts.tree.places.span(node.value))
+    if isinstance(node.value, ast.Tuple) or "\n" in value:
+        value = f"({value})" if not value.startswith("(") or not isinstance(node.value, ast.Tuple) else value
+    middle = "".join(f"{indent}{line}\n" for line in lines)
+    return Edit(span, f"{name} = {value}\n{middle}{indent}return {name}")
+
+
+def _indent(facts: FileFacts, node: ast.stmt) -> str | None:
+    """The white space in front of a statement that begins its line and ends it."""
+    span = facts.tree.places.span(node)
+    before = facts.source.lines[span.start.line - 1][: span.start.column]
+    after = facts.source.lines[span.end.line - 1][span.end.column :]
+    if before.strip() or (after.strip() and not after.strip().startswith("#")):
+        return None
+    return before
+
+
+
+
+def let_go(facts: FileFacts, store: AttributeStore) -> Fix | None:
+    """What keeps the tensors from staying: detached where nobody in the class uses them, else emptied at the step's end."""
+    plain = all(isinstance(_target(held), (ast.Attribute, ast.Subscript)) for held in store.stores)
+    if store.read or not plain:
+        edits = _empty_at_end(facts, store)
+        if edits is not None:
+            return Fix("let go of it at the end of the step", Applicability.PROOF, edits)
+    if not plain:
+        return None
+    moves = [held.grows for held in store.stores]
+    suffixes = [".detach().cpu()" if grows else ".detach()" for grows in moves]
+    edits = tuple(suffix_edit(facts, held.value_node, suffix) for held, suffix in zip(store.stores, suffixes, strict=True))
+    sure = not store.read and not any(_may_be_structure(facts, held) for held in store.stores)
+    title = "keep a detached copy on the host" if any(moves) else "keep the value without its graph"
+    return Fix(title, Applicability.UNSAFE if sure else Applicability.PROOF, edits)
+
+
+def _target(held: Held) -> ast.AST:
+    statement = held.statement
+    if isinstance(statement, ast.Assign):
+        return statement.targets[0] if len(statement.targets) == 1 else statement
+    return held.holder if isinstance(statement, (ast.Expr, ast.AnnAssign)) else statement
+
+
+def _may_be_structure(facts: FileFacts, held: Held) -> bool:
+    """The output of a module that is not seen may be a tuple or an object, which has no `detach`."""
+    node = held.value_node
+    return not held.value.is_tensor or (isinstance(node, ast.Call) and facts.value(node.func).kind is Kind.MODULE)
+
+
+def _empty_at_end(facts: FileFacts, store: AttributeStore) -> tuple[Edit, ...] | None:
+    """The attributes emptied where the step's function ends, if that is a method of the same instance in this file."""
+    home, entry, _ = store.route.points[-1]
+    maker = facts.structure.function(store.stores[0].statement)
+    own, outer = maker.self_name(), entry.self_name()
+    if home is not facts or own is None or outer is None or entry.owner is not maker.owner:
+        return None
+    lines = []
+    for path in store.paths:
+        held = next(h for h in store.stores if h.path == path)
+        kept = path.replace(f"{own}.", f"{outer}.", 1)
+        empty = "[]" if held.grows else "{}" if isinstance(_target(held), ast.Subscript) else "None"
+        lines.append(f"{kept} = {empty}")
+    return release_edits(facts, entry, lines)
+
+
+def unhook(facts: FileFacts, held: HeldByHook) -> Fix | None:
+    """The hook keeps a detached copy, or does not exist."""
+    kept = held.kept
+    if kept is not None and held.editable:
+        suffix = ".detach().cpu()" if kept.grows else ".detach()"
+        params = [p.arg for p in kept.function.params]
+        last = isinstance(kept.value, ast.Name) and params and kept.value.id == params[-1]
+        sure = last or not kept.direct  # what comes before the output is a tuple of tensors
+        if sure:
+            title = "keep a detached copy on the host" if kept.grows else "keep the value without its graph"
+            return Fix(title, Applicability.UNSAFE, (suffix_edit(facts, kept.value, suffix),))
+    statement = facts.structure.statement(held.call)
+    return Fix("do not register the hook", Applicability.PROOF, (Edit(facts.tree.places.span(statement), "pass"),))
+
+
+def uncapture(facts: FileFacts, held: HeldClosure) -> Fix | None:
+    """The function object holds a detached copy on the host instead of the tensor."""
+    captured, made = held.captured, held.made
+    title = "hold a detached copy on the host"
+    if captured.given is not None:
+        return Fix(title, Applicability.UNSAFE, (suffix_edit(facts, captured.given, ".detach().cpu()"),))
+    if not isinstance(made, (ast.Lambda, ast.FunctionDef)) or made.args.vararg or made.args.kwarg or made.args.kwonlyargs:
+        return None
+    default = f"{captured.name}={captured.name}.detach().cpu()"
+    place = _after_parameters(facts, made)
+    if place is None:
+        return None
+    where, before = place
+    return Fix(title, Applicability.PROOF, (Edit(Span(where, where), f"{before}{default}"),))
+
+
+def _after_parameters(facts: FileFacts, made: ast.Lambda | ast.FunctionDef) -> tuple[Position, str] | None:
+    """Where one more parameter goes, and what separates it from what stands before."""
+    args = [*made.args.posonlyargs, *made.args.args]
+    if args:
+        ends = [facts.tree.places.span(n).end for n in [*args, *made.args.defaults, *[a.annotation for a in args if a.annotation]]]
+        return max(ends), ", "
+    start = facts.tree.places.span(made).start
+    line = facts.source.lines[start.line - 1]
+    if isinstance(made, ast.Lambda):
+        return Position(start.line, start.column + len("lambda")), " "
+    opening = line.find("(", line.find(made.name, start.column))
+    return (Position(start.line, opening + 1), "") if opening >= 0 else None

@@ -1,0 +1,98 @@
+"""How step code reaches a place: from a framework's hot method, a training step or a hot loop, through calls.
+
+A route is the list of points on the way, innermost first. May not know why anybody asks.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torchmemlint.facts.grad_mode import GradMode, mode_at
+from torchmemlint.facts.heat import Heat
+from torchmemlint.facts.hot import hot_function
+from torchmemlint.facts.project import TooManyCallers
+from torchmemlint.facts.structure import Function
+from torchmemlint.facts.values import Reason
+
+if TYPE_CHECKING:
+    from torchmemlint.facts.file_facts import FileFacts
+
+MAX_HOPS = 3
+MAX_FILES = 12
+MAX_CALLS = 12
+
+Point = tuple["FileFacts", Function, ast.AST]
+
+
+@dataclass(frozen=True)
+class Route:
+    """A way from step code to a place: the points (the place itself first), and why the last function is step code.
+
+    `module` when the step code is a method that a framework calls every step.
+    """
+
+    points: tuple[Point, ...]
+    why: Reason
+    module: bool
+
+    @property
+    def entry(self) -> Function:
+        """The function in which the step begins."""
+        return self.points[-1][1]
+
+
+def routes(facts: FileFacts, function: Function, node: ast.AST, hops: int = 0) -> Iterator[Route]:
+    """Ways in which step code reaches a node; each with grad on as far as can be seen."""
+    point: Point = (facts, function, node)
+    if mode_at(facts, node) is GradMode.OFF:
+        return
+    found = step_reason(facts, function, node)
+    if found is not None:
+        yield Route((point,), *found)
+    if hops >= MAX_HOPS or function.is_module or (found is not None and found[1]):
+        return
+    for other, call in _callers(facts, function):
+        outer = other.structure.function(call)
+        if outer is function:
+            continue
+        for route in routes(other, outer, call, hops + 1):
+            yield Route((point, *route.points), route.why, route.module)
+
+
+def step_reason(facts: FileFacts, function: Function, node: ast.AST) -> tuple[Reason, bool] | None:
+    """Why a place runs every step by itself, and whether a framework says so."""
+    found = repeated_reason(facts, function, node)
+    if found is not None:
+        return found
+    pulse = facts.heat.pulse(function)
+    if pulse.trains is not None and not function.is_module and not facts.structure.place(node).loops():
+        return Reason(f"`{function.qualname}` runs a training step", pulse.trains, facts.relative), False
+    return None
+
+
+def repeated_reason(facts: FileFacts, function: Function, node: ast.AST) -> tuple[Reason, bool] | None:
+    """Why a place certainly runs again and again: a framework's hot method, or a hot loop around it."""
+    hot = hot_function(facts, function)
+    if hot is not None:
+        return hot, True
+    for loop in facts.structure.place(node).loops():
+        heat = facts.heat.of(loop)
+        if heat.heat is Heat.HOT:
+            return heat.why, False
+    return None
+
+
+def _callers(facts: FileFacts, function: Function) -> Iterator[tuple[FileFacts, ast.Call]]:
+    """Calls of a function: those of its file, and of others where its name is rare enough to look."""
+    own = list(facts.calls_to(function, function.name))[:MAX_CALLS]
+    yield from own
+    if function.name.startswith("__") or len(facts.project.mentioning(function.name)) > MAX_FILES:
+        return
+    try:
+        found = [(f, c) for f, c in facts.project.callers(function, facts) if f is not facts]
+    except TooManyCallers:
+        return
+    yield from found[:MAX_CALLS]
