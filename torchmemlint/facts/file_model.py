@@ -8,12 +8,20 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 
-from torchmemlint.facts import hot
+from torchmemlint.facts import accumulation, attribute_stores, closures, held_fixes, hooks, hot, plain_holders, release_fixes, releases
+from torchmemlint.facts.attribute_stores import AttributeStore
+from torchmemlint.facts.closures import HeldClosure
 from torchmemlint.facts.file_facts import FileFacts
+from torchmemlint.facts.hooks import HeldByHook
+from torchmemlint.facts.needless_graphs import NeedlessGraph, needless_graphs
 from torchmemlint.facts.parsed_files import parsed
+from torchmemlint.facts.plain_holders import PlainHolder
 from torchmemlint.facts.project import Project
+from torchmemlint.facts.releases import Form as Form
+from torchmemlint.facts.releases import Idle as Idle
 from torchmemlint.facts.structure import Function
 from torchmemlint.facts.values import Reason
+from torchmemlint.facts.wrapping import guard_edits
 from torchmemlint.model import Applicability, Confidence, Edit, Finding, Fix, Position, Span, Why
 from torchmemlint.rule import Rule
 from torchmemlint.source import Source, Tree
@@ -39,6 +47,42 @@ class FileModel:
     def controls_collector(self) -> bool:
         """Whether the file takes Python's collector into its own hands."""
         return hot.controls_collector(self.facts)
+
+    def attribute_stores(self) -> Iterator[AttributeStore]:
+        """Tensors with a graph that step code leaves on an object."""
+        return attribute_stores.attribute_stores(self.facts)
+
+    def held_by_hooks(self) -> Iterator[HeldByHook]:
+        """Hooks that keep what they are handed and are never removed, or pile up step by step."""
+        return hooks.held_by_hooks(self.facts)
+
+    def held_closures(self) -> Iterator[HeldClosure]:
+        """Functions made every step that hold its tensors beyond it."""
+        return closures.held_closures(self.facts)
+
+    def plain_holders(self) -> Iterator[PlainHolder]:
+        """Device tensors that a plain object holds for its whole life, only to be read."""
+        return plain_holders.plain_holders(self.facts)
+
+    def sums(self) -> Iterator[accumulation.Kept]:
+        """Running sums of values with graphs across the steps of a hot loop."""
+        return accumulation.sums(self.facts)
+
+    def collections(self) -> Iterator[accumulation.Kept]:
+        """Values with graphs put in containers that outlive the step."""
+        return accumulation.collections(self.facts)
+
+    def idle_cache_calls(self) -> Iterator[Idle]:
+        """Calls that empty the allocator's cache when nothing can come back."""
+        return releases.idle_calls(self.facts)
+
+    def release_fix(self, idle: Idle) -> Fix | None:
+        """A fix that lets go of what such a call was meant for."""
+        return release_fixes.release_fix(self.facts, idle)
+
+    def needless_graphs(self) -> Iterator[NeedlessGraph]:
+        """Forwards that record a graph nobody needs."""
+        return needless_graphs(self.facts)
 
     def function(self, node: ast.AST) -> Function:
         """The function that runs a node."""
@@ -91,7 +135,36 @@ class FileModel:
                 seen.add(key)
                 yield Why(reason.text, facts.source.path, span)
 
+    def detached(self, node: ast.expr, applicability: Applicability) -> Fix:
+        """A fix that detaches an expression from its graph."""
+        span = self.span(node)
+        edits = [Edit(Span(span.end, span.end), ".detach()")]
+        if isinstance(node, (ast.BinOp, ast.UnaryOp, ast.IfExp, ast.Compare, ast.BoolOp)):
+            edits = [Edit(Span(span.start, span.start), "("), Edit(Span(span.end, span.end), ").detach()")]
+        return Fix("detach it from its graph", applicability, tuple(edits))
+
     # ---- edits ------------------------------------------------------------------------------------
+
+    def let_go_fix(self, store: AttributeStore) -> Fix | None:
+        """A fix that lets go of what a step leaves on an object."""
+        return held_fixes.let_go(self.facts, store)
+
+    def unhook_fix(self, held: HeldByHook) -> Fix | None:
+        """A fix after which the hook holds nothing."""
+        return held_fixes.unhook(self.facts, held)
+
+    def uncapture_fix(self, held: HeldClosure) -> Fix | None:
+        """A fix after which the function object holds a copy on the host."""
+        return held_fixes.uncapture(self.facts, held)
+
+    def suffix_fix(self, node: ast.expr, suffix: str, title: str, applicability: Applicability) -> Fix:
+        """A fix that puts a method call behind an expression."""
+        return Fix(title, applicability, (held_fixes.suffix_edit(self.facts, node, suffix),))
+
+    def grad_off(self, found: NeedlessGraph) -> Fix | None:
+        """A fix that runs needless forwards with grad off."""
+        edits = guard_edits(self.facts, (found.call, *found.others), found.keeps)
+        return Fix("run it under no_grad", Applicability.UNSAFE, edits) if edits else None
 
     def drop_statement(self, node: ast.AST, title: str, applicability: Applicability) -> Fix | None:
         """A fix that removes the statement a node is; None where the node is only a part of one."""

@@ -1,0 +1,205 @@
+"""The way to a statement and on from it: what runs before it in its function, and what may run after it.
+
+Statements are visited nearest first. A loop around the statement brings its whole body twice: as the rest of the
+previous pass on the way in, as the next pass on the way out.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from torchmemlint.facts.cleanup import cleanup
+from torchmemlint.facts.deeds import Act, Deed, deeds
+from torchmemlint.facts.guards import GuardKind, classify, leaves
+from torchmemlint.facts.structure import LOOPS, Block, Function
+
+if TYPE_CHECKING:
+    from torchmemlint.facts.file_facts import FileFacts
+
+MAX_WAYS = 16
+
+
+@dataclass(frozen=True)
+class Approach:
+    """One way from the start of the function, or from the last time the cache was emptied.
+
+    `before` is done in the same pass of every loop around the statement, `carried` by earlier passes; `blocks` are
+    the arms of conditions that this way goes through.
+    """
+
+    before: tuple[Deed, ...] = ()
+    carried: tuple[Deed, ...] = ()
+    since: ast.Call | None = None  # the call that emptied the cache before
+    handler: bool = False  # the statement stands in an except or finally block
+    blocks: tuple[ast.stmt, ...] = ()  # the first statements of the arms
+
+    def acts(self, carried: bool = True) -> frozenset[Act]:
+        """The kinds of deeds met."""
+        return frozenset(deed.act for deed in (*self.before, *(self.carried if carried else ())))
+
+
+def approaches(facts: FileFacts, statement: ast.stmt) -> list[Approach]:
+    """The ways to a statement: one for each arm of the conditions before it, as far as they are few."""
+    ways = [Approach()]
+    done: list[Approach] = []
+    for place in facts.structure.place(statement).chain():
+        for earlier in facts.structure.before(statement):
+            ways, ended = _passed(facts, ways, earlier)
+            done += ended
+        if place.block in (Block.FUNCTION, Block.MODULE, Block.CLASS) or not ways:
+            break
+        handler = place.block in (Block.HANDLER, Block.FINALLY)
+        owner = facts.structure.statement(place.node)
+        head = tuple(_head(facts, owner, place.block))
+        carried: tuple[Deed, ...] = ()
+        if place.block is Block.LOOP and isinstance(owner, LOOPS):
+            carried = tuple(deed for inner in owner.body for deed in deeds(facts, inner, repeated=True))
+        ways = [
+            replace(way, before=(*way.before, *head), carried=(*way.carried, *carried), handler=way.handler or handler)
+            for way in ways
+        ]
+        statement = owner
+    return done + ways
+
+
+def _passed(facts: FileFacts, ways: list[Approach], earlier: ast.stmt) -> tuple[list[Approach], list[Approach]]:
+    """The ways lengthened by one earlier statement, and those that end in it because it empties the cache."""
+    emptied = _empties(facts, earlier)
+    if emptied is not None:
+        return [], [replace(way, since=emptied) for way in ways]
+    if not isinstance(earlier, ast.If) or len(ways) >= MAX_WAYS:
+        met = tuple(deeds(facts, earlier))
+        return [replace(way, before=(*way.before, *met)) for way in ways], []
+    going: list[Approach] = []
+    ended: list[Approach] = []
+    test = tuple(deeds(facts, ast.copy_location(ast.Expr(earlier.test), earlier)))
+    for arm in (earlier.body, earlier.orelse):
+        if leaves(arm):
+            continue
+        met, since = _arm(facts, arm)
+        first = (arm[0],) if arm else ()
+        for way in ways:
+            longer = replace(way, before=(*way.before, *met), since=since, blocks=(*way.blocks, *first))
+            if since is None:
+                going.append(replace(longer, before=(*longer.before, *test)))
+            else:
+                ended.append(longer)
+    return going, ended
+
+
+def _arm(facts: FileFacts, arm: list[ast.stmt]) -> tuple[tuple[Deed, ...], ast.Call | None]:
+    """What one arm of a condition does after the last time it empties the cache."""
+    met: list[Deed] = []
+    for statement in reversed(arm):
+        emptied = _empties(facts, statement)
+        if emptied is not None:
+            return tuple(met), emptied
+        met.extend(deeds(facts, statement))
+    return tuple(met), None
+
+
+def _head(facts: FileFacts, owner: ast.stmt, block: Block) -> Iterator[Deed]:
+    """What a compound statement evaluates before the block runs."""
+    parts: list[ast.expr] = []
+    if isinstance(owner, (ast.If, ast.While)):
+        parts = [owner.test]
+    elif isinstance(owner, (ast.For, ast.AsyncFor)):
+        parts = [owner.iter]
+    elif isinstance(owner, (ast.With, ast.AsyncWith)):
+        parts = [item.context_expr for item in owner.items]
+    elif isinstance(owner, ast.Try) and block in (Block.PLAIN, Block.FINALLY, Block.HANDLER):
+        for inner in owner.body:
+            yield from deeds(facts, inner)
+    elif isinstance(owner, (ast.For, ast.While)) and block is Block.PLAIN:
+        for inner in owner.body:
+            yield from deeds(facts, inner, repeated=True)
+    for part in parts:
+        yield from deeds(facts, ast.copy_location(ast.Expr(part), owner))
+
+
+def _empties(facts: FileFacts, statement: ast.stmt) -> ast.Call | None:
+    """The call of a statement that empties the cache whenever it runs, if only on the device at hand."""
+    if isinstance(statement, ast.If):
+        if classify(facts, statement.test, facts.structure.function(statement)) is not GuardKind.DEVICE:
+            return None
+        return next(filter(None, (_empties(facts, inner) for inner in statement.body)), None)
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        found = cleanup(facts, statement.value)
+        return found.call if found is not None and found.empties else None
+    return None
+
+
+def following(facts: FileFacts, statement: ast.stmt) -> Iterator[ast.stmt]:
+    """Statements that may run after one, nearest first, to the end of the function; next passes of loops are left out."""
+    while True:
+        for later in facts.structure.after(statement):
+            yield later
+            if isinstance(later, (ast.Return, ast.Raise)):
+                return
+        place = facts.structure.place(statement)
+        if place.block in (Block.FUNCTION, Block.MODULE, Block.CLASS):
+            return
+        statement = facts.structure.statement(place.node)
+        if isinstance(statement, ast.Try) and place.block in (Block.TRY, Block.PLAIN, Block.HANDLER):
+            yield from _rest_of_try(statement, place.block)
+
+
+def _rest_of_try(node: ast.Try, block: Block) -> Iterator[ast.stmt]:
+    if block is Block.TRY:
+        for handler in node.handlers:
+            yield from handler.body
+        yield from node.orelse
+    yield from node.finalbody
+
+
+def reads_after(facts: FileFacts, statement: ast.stmt, name: str) -> list[ast.Name]:
+    """Places that may read a name's present value after a statement, in this pass or in a later one."""
+    found: list[ast.Name] = []
+    for later in following(facts, statement):
+        found.extend(_loads(later, name))
+        if _binds(later, name):
+            break
+    for loop in facts.structure.place(statement).loops():
+        if not isinstance(loop, ast.comprehension):
+            found.extend(_next_pass(loop, statement, name))
+    return found
+
+
+def _next_pass(loop: ast.For | ast.AsyncFor | ast.While, until: ast.stmt, name: str) -> list[ast.Name]:
+    found: list[ast.Name] = []
+    if isinstance(loop, ast.While):
+        found.extend(_loads(loop.test, name))
+    elif any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(loop.target)):
+        return []
+    for inner in loop.body:
+        found.extend(_loads(inner, name))
+        if _binds(inner, name):
+            return found
+    return found
+
+
+def _loads(node: ast.AST, name: str) -> list[ast.Name]:
+    return [n for n in ast.walk(node) if isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Load)]
+
+
+def _binds(statement: ast.stmt, name: str) -> bool:
+    """Whether a statement certainly gives a name a new meaning, or ends it."""
+    targets: list[ast.expr] = []
+    if isinstance(statement, (ast.Assign, ast.Delete)):
+        targets = statement.targets
+    elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+        targets = [statement.target]
+    elif isinstance(statement, (ast.With, ast.AsyncWith)):
+        return any(_binds(inner, name) for inner in statement.body)
+    return any(isinstance(n, ast.Name) and n.id == name and not isinstance(n.ctx, ast.Load) for t in targets for n in ast.walk(t))
+
+
+def captured(function: Function, name: str) -> bool:
+    """Whether a function defined inside reads a name, so that it may live on."""
+    for inner in function.inner:
+        if name not in inner.bound and _loads(inner.node, name) or captured(inner, name):
+            return True
+    return False

@@ -1,0 +1,241 @@
+"""Whether emptying the allocator's cache can return anything: what was released, and what is still held, before it.
+
+Several kinds of evidence, each certain enough to speak: nothing was done before, memory was only taken, a dead name
+still holds its tensor, the `del` is commented out. The mere absence of a `del` is none.
+"""
+
+from __future__ import annotations
+
+import ast
+import enum
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING
+
+from torchmemlint.facts.approach import Approach, approaches, following
+from torchmemlint.facts.cleanup import Cleanup, cleanup, helper
+from torchmemlint.facts.deeds import Act, Deed, act_of, deeds, lazily_built, missing
+from torchmemlint.facts.holders import Holder, holders, live_views
+from torchmemlint.facts.library import library
+from torchmemlint.facts.project import TooManyCallers
+from torchmemlint.facts.reach import last_name
+from torchmemlint.facts.structure import Block, Function
+from torchmemlint.facts.values import Reason
+from torchmemlint.model import Confidence
+
+if TYPE_CHECKING:
+    from torchmemlint.facts.file_facts import FileFacts
+
+COMMENTED_DEL = re.compile(r"#\s*del[ (]\s*([\w, ]+)\)?\s*$")
+
+
+class Form(enum.Enum):
+    """Why nothing, or not what was meant, can come back."""
+
+    FIRST = "first"  # nothing was done before in this function or script
+    TAKEN = "taken"  # memory was only taken before
+    BUILT = "built"  # buffers are built here for the first time, nothing is old enough to be released
+    HELD = "held"  # dead names still hold their tensors
+    COMMENTED = "commented"  # the del that would release is a comment
+
+
+@dataclass(frozen=True)
+class Idle:
+    """A call that empties the cache and returns nothing, or not what it was meant for."""
+
+    call: ast.Call
+    form: Form
+    confidence: Confidence
+    held: tuple[Holder, ...] = ()
+    names: tuple[str, ...] = ()
+    why: tuple[Reason, ...] = ()
+
+
+def idle_calls(facts: FileFacts) -> Iterator[Idle]:
+    """The calls of a file that empty the cache for nothing."""
+    names = facts.project.reach("empties_cache").names()
+    for call in facts.structure.calls:
+        if last_name(call) not in names or not isinstance(facts.structure.parent.get(call), ast.Expr):
+            continue
+        found = cleanup(facts, call)
+        if found is None or not found.empties or found.collects:
+            continue
+        function = facts.structure.function(call)
+        if helper(facts, function):
+            continue  # its callers are asked
+        idle = _judge(facts, found, function)
+        if idle is not None:
+            yield idle
+
+
+def _judge(facts: FileFacts, found: Cleanup, function: Function) -> Idle | None:
+    call = found.call
+    statement = facts.structure.statement(call)
+    ways = approaches(facts, statement)
+    if not ways or any(way.handler for way in ways) or isinstance(function.node, ast.Lambda):
+        return None
+    commented = _commented(facts, statement, function)
+    if commented:
+        return Idle(call, Form.COMMENTED, Confidence.MEDIUM, names=commented, why=_through(found))
+    held = _held(facts, statement, ways)
+    if held:
+        certain = held[0].certain and not any(way.carried for way in ways)
+        confidence = Confidence.HIGH if certain else Confidence.MEDIUM
+        why = tuple(Reason(f"`{h.name}` is bound to a tensor and not read again", h.binding, facts.relative) for h in held)
+        return Idle(call, Form.HELD, confidence, tuple(held), tuple(h.name for h in held), (*why, *_through(found)))
+    if _measured_after(facts, statement):
+        return None
+    return _nothing_before(facts, found, function, statement, ways)
+
+
+def _through(found: Cleanup) -> tuple[Reason, ...]:
+    if found.inside is None:
+        return ()
+    facts, call = found.inside
+    return (Reason(f"calls `{ast.unparse(call.func)}()`", call, facts.relative),)
+
+
+# ---- nothing before -------------------------------------------------------------------------------
+
+
+def _nothing_before(
+    facts: FileFacts, found: Cleanup, function: Function, statement: ast.stmt, ways: list[Approach]
+) -> Idle | None:
+    acts = frozenset(act for way in ways for act in way.acts())
+    since = [way.since for way in ways if way.since is not None]
+    if not acts:
+        confidence = _first(facts, function) if not since else None  # else it may be another back end's turn
+        return Idle(found.call, Form.FIRST, confidence, why=_through(found)) if confidence is not None else None
+    met = [deed for way in ways for deed in (*way.before, *way.carried)]
+    if acts <= {Act.TAKES, Act.COMPUTES} and all(_plain(facts, deed) for deed in met):
+        taken = tuple(Reason("takes memory", deed.node, facts.relative) for deed in met[:3])
+        emptied = tuple(Reason("the cache was emptied here before", call, facts.relative) for call in since[:1])
+        return Idle(found.call, Form.TAKEN, Confidence.MEDIUM, why=(*taken, *emptied))
+    if _builds(facts, statement) and _takes_next(facts, statement):
+        return Idle(found.call, Form.BUILT, Confidence.MEDIUM, why=_through(found))
+    return None
+
+
+def _builds(facts: FileFacts, statement: ast.stmt) -> bool:
+    """Whether a statement stands where something is built for the first time, with nothing but new memory before it there."""
+    if not lazily_built(facts, statement):
+        return False
+    for place in facts.structure.place(statement).chain():
+        for earlier in facts.structure.before(statement):
+            if any(deed.act is not Act.TAKES for deed in deeds(facts, earlier)):
+                return False
+        if isinstance(place.node, ast.If) and missing(place.node.test):
+            return True
+        statement = facts.structure.statement(place.node)
+    return False
+
+
+def _plain(facts: FileFacts, deed: Deed) -> bool:
+    """An operation whose result is bound as it is: no inner result was dropped on the way."""
+    if deed.act is Act.TAKES:
+        return True
+    parent = facts.structure.parent.get(deed.node)
+    return isinstance(parent, ast.Assign) and not deed.repeated
+
+
+def _takes_next(facts: FileFacts, statement: ast.stmt) -> bool:
+    later = facts.structure.after(statement)
+    if not later:
+        return False
+    calls = [n for n in ast.walk(later[0]) if isinstance(n, ast.Call) and n in facts.structure.place_of]
+    return any(act_of(facts, call) is Act.TAKES for call in calls)
+
+
+def _first(facts: FileFacts, function: Function) -> Confidence | None:
+    """How sure it is that nothing was released either before this function was entered."""
+    if function.is_module:
+        return Confidence.HIGH
+    if _run_by_tests(facts, function):
+        return Confidence.LOW
+    try:
+        callers = list(facts.project.callers(function, facts))
+    except TooManyCallers:
+        return Confidence.MEDIUM
+    ways = [way for f, c in callers for way in approaches(f, f.structure.statement(c))]
+    if any(way.handler or Act.RELEASES in way.acts(carried=False) and _near(way) for way in ways):
+        return None
+    start = bool(ways) and all(f.structure.function(c).is_module for f, c in callers) and not any(way.acts() for way in ways)
+    return Confidence.HIGH if start else Confidence.MEDIUM
+
+
+def _near(way: Approach) -> bool:
+    """The caller released something right before it called: that is what the cache is emptied for."""
+    return bool(way.before) and way.before[0].act is Act.RELEASES
+
+
+def _run_by_tests(facts: FileFacts, function: Function) -> bool:
+    """A test or its set-up: the runner has just let go of the test before it."""
+    if function.owner is not None and facts.derives(function.owner, "unittest.TestCase"):
+        return True
+    if function.name.startswith("test"):  # what pytest collects
+        return True
+    return any("fixture" in ast.unparse(decorator) for decorator in function.decorators)
+
+
+def _measured_after(facts: FileFacts, statement: ast.stmt) -> bool:
+    """Memory is read afterwards, or given to another allocator: the cache is emptied for that."""
+    for later in following(facts, statement):
+        for call in [n for n in ast.walk(later) if isinstance(n, ast.Call) and n in facts.structure.place_of]:
+            if "reads_memory" in facts.effects(call) or last_name(call) in _waking_methods():
+                return True
+    return False
+
+
+@lru_cache(maxsize=1)
+def _waking_methods() -> frozenset[str]:
+    """Methods of library classes by which another allocator takes device memory."""
+    classes = [stub for module in library().modules.values() for stub in module.classes.values()]
+    return frozenset(name for stub in classes for name, signature in stub.methods.items() if "takes_device" in signature.effects)
+
+
+# ---- still held -----------------------------------------------------------------------------------
+
+
+def _held(facts: FileFacts, statement: ast.stmt, ways: list[Approach]) -> list[Holder]:
+    """Dead names that hold a tensor on some way that lets go of nothing."""
+    for way in ways:
+        if not _lets_go(way):
+            found = holders(facts, statement, partial(_passes, facts, way, statement))
+            found = [h for h in found if not any(live_views(facts, statement, h))]
+            if found:
+                return found
+    return []
+
+
+def _lets_go(way: Approach) -> bool:
+    """Something was let go of on the way: said so, by a loop that was left, or by autograd."""
+    if any(deed.repeated for deed in way.before):
+        return True
+    return bool({deed.act for deed in way.before} & {Act.RELEASES, Act.BACKWARD, Act.REBINDS})
+
+
+def _passes(facts: FileFacts, way: Approach, statement: ast.stmt, node: ast.stmt) -> bool:
+    """Whether a way to a statement goes through another one."""
+    around = set(facts.structure.place(statement).chain())
+    for place in facts.structure.place(node).chain():
+        if place in around or facts.structure.block_of[node][0][0] in way.blocks:
+            return True
+        if place.block not in (Block.WITH, Block.TRY, Block.PLAIN):
+            return False
+        node = facts.structure.statement(place.node)
+    return False
+
+
+def _commented(facts: FileFacts, statement: ast.stmt, function: Function) -> tuple[str, ...]:
+    """Names in a `# del a, b` right above the call that are bound in the function."""
+    lines = facts.source.lines
+    row = facts.tree.places.span(statement).start.line - 2
+    while row >= 0 and (not lines[row].strip() or lines[row].lstrip().startswith("#")):
+        match = COMMENTED_DEL.match(lines[row].strip())
+        if match:
+            names = [name.strip() for name in match.group(1).split(",")]
+            return tuple(name for name in names if name in function.bound)
+        row -= 1
+    return ()
