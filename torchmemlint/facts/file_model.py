@@ -163,8 +163,12 @@ class FileModel:
 
     def grad_off(self, found: NeedlessGraph) -> Fix | None:
         """A fix that runs needless forwards with grad off."""
-        edits = guard_edits(self.facts, (found.call, *found.others), found.keeps)
-        return Fix("run it under no_grad", Applicability.UNSAFE, edits) if edits else None
+        enabled = ""
+        if found.condition is not None:
+            test = self.text(found.condition.node)
+            enabled = test if found.condition.upright else f"not ({test})"
+        edits = guard_edits(self.facts, (found.call, *found.others), found.keeps, enabled)
+        return Fix("run it with grad off", Applicability.UNSAFE, edits) if edits else None
 
     def drop_statement(self, node: ast.AST, title: str, applicability: Applicability) -> Fix | None:
         """A fix that removes the statement a node is; None where the node is only a part of one."""

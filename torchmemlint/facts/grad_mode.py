@@ -91,6 +91,8 @@ def expression_mode(facts: FileFacts, node: ast.expr, function: Function, depth:
     if switch is not None:
         return switch
     target = node.func if isinstance(node, ast.Call) else node
+    if isinstance(target, ast.IfExp):  # `(torch.inference_mode if new else torch.no_grad)()`
+        return expression_mode(facts, target, function, depth)
     dotted = facts.names.dotted(target, function)
     if dotted is not None:
         signature = library().function(dotted)

@@ -252,6 +252,8 @@ class Evaluation:
             held = self.environment.get(container) if container is not None else None
             if container is not None and held is not None and held.kind is Kind.CONTAINER:
                 self.environment[container] = _with_element(held, value)
+            elif container is not None and held is not None and held.is_tensor and held.grad is Grad.NONE:
+                self.environment[container] = replace(held, grad=flow_grad([held, value]))
             self.expr(target.value)
 
     def unpack(self, targets: Sequence[ast.expr], value: Value) -> None:

@@ -14,8 +14,11 @@ from torchmemlint.facts.parsed_files import Files, ParsedFiles
 from torchmemlint.facts.structure import Class, Function
 
 if TYPE_CHECKING:
+    from torchmemlint.facts.caller_mode import CallerMode
     from torchmemlint.facts.file_facts import FileFacts
+    from torchmemlint.facts.graph_fate import Walk
     from torchmemlint.facts.reach import Reach
+    from torchmemlint.facts.switches import Switch
 
 __all__ = ["Files", "Project", "TooManyCallers"]
 
@@ -34,6 +37,13 @@ class Project:
         self._reach: dict[str, Reach] = {}
         self._loaded: dict[str, FileFacts] = {}
         self.classes: dict[str, tuple[FileFacts, Class]] = {}
+        self.caller_modes: dict[tuple[Function, int], CallerMode] = {}
+        self.references: dict[FileFacts, dict[str, list[ast.Name | ast.Attribute]]] = {}
+        self.left_off: dict[FileFacts, bool] = {}
+        self.runs_forward: dict[Function, bool] = {}
+        self.with_parameters: dict[Class, bool] = {}
+        self.walks: dict[tuple[Function, int], Walk | None] = {}
+        self.end_switches: dict[Function, dict[str, Switch]] = {}
 
     def session(self) -> Project:
         """A fresh view of the same files that has inferred nothing yet."""

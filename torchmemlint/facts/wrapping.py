@@ -1,0 +1,147 @@
+"""Edits that put statements under a `with torch.no_grad():`, or a function under the decorator.
+
+Text only: lines inside strings that span lines keep their columns. May not judge what deserves it.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import tokenize
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from torchmemlint.facts.grad_mode import GradMode, with_mode
+from torchmemlint.facts.structure import Block, Function, Place
+from torchmemlint.model import Edit, Position, Span
+
+if TYPE_CHECKING:
+    from torchmemlint.facts.file_facts import FileFacts
+
+
+def guard_edits(
+    facts: FileFacts, calls: Iterable[ast.Call], keeps: Iterable[ast.AST], enabled: str = ""
+) -> tuple[Edit, ...]:
+    """Edits that run calls with grad off (or on only where the expression `enabled` holds) and leave `keeps` alone.
+
+    None where that is not possible.
+    """
+    kept = list(keeps)
+    wanted = list(calls)
+    strings = _string_lines(facts.source.text)
+    name, imports = _no_grad(facts, facts.structure.function(wanted[0]))
+    if strings is None or name is None or (enabled and "." not in name):
+        return ()
+    guard = f"{name.rpartition('.')[0]}.set_grad_enabled({enabled})" if enabled else f"{name}()"
+    targets: dict[ast.stmt, None] = {}
+    for call in wanted:
+        target = _target(facts, call, kept)
+        if target is None:
+            return ()
+        targets[target] = None
+    outermost = [t for t in targets if not any(o is not t and o in set(facts.structure.ancestors(t)) for o in targets)]
+    return (*imports, *(_wrapped(facts, target, guard, strings) for target in outermost))
+
+
+def _target(facts: FileFacts, call: ast.Call, kept: list[ast.AST]) -> ast.stmt | None:
+    """The statement to wrap: the outermost loop around a call that holds nothing to keep, else its own statement."""
+    structure = facts.structure
+    statement = structure.statement(call)
+    chosen: ast.stmt = statement
+    for place in structure.place(statement).chain():
+        if place.block in (Block.FUNCTION, Block.MODULE):
+            break
+        if place.block is Block.WITH and mode_of_block(facts, place) is GradMode.ON:
+            break  # grad is switched on again here: the guard belongs inside
+        if place.block is Block.LOOP and isinstance(place.node, (ast.For, ast.AsyncFor, ast.While)):
+            if any(place.node in set(structure.ancestors(node)) for node in kept):
+                break
+            chosen = place.node
+    current: ast.AST = chosen
+    while isinstance(current, ast.stmt) and not _alone(facts, current):
+        current = structure.parent.get(current, structure.module)
+        while not isinstance(current, (ast.stmt, ast.Module)):
+            current = structure.parent.get(current, structure.module)
+    if not isinstance(current, ast.stmt) or isinstance(current, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return None
+    return current
+
+
+def mode_of_block(facts: FileFacts, place: Place) -> GradMode:
+    """What a with-block does to grad mode."""
+    if not isinstance(place.node, (ast.With, ast.AsyncWith)):
+        return GradMode.INHERIT
+    return with_mode(facts, place.node, place.function)
+
+
+def _alone(facts: FileFacts, statement: ast.stmt) -> bool:
+    """Whether a statement has its lines to itself and is no `elif`."""
+    span = facts.tree.places.span(statement)
+    first, last = facts.source.lines[span.start.line - 1], facts.source.lines[span.end.line - 1]
+    rest = last[span.end.column :].strip()
+    return not first[: span.start.column].strip() and (not rest or rest.startswith("#")) and not first.lstrip().startswith("elif")
+
+
+def _wrapped(facts: FileFacts, statement: ast.stmt, guard: str, strings: set[int]) -> Edit:
+    span = facts.tree.places.span(statement)
+    lines = facts.source.lines[span.start.line - 1 : span.end.line]
+    indent = lines[0][: span.start.column]
+    step = _step(facts, indent)
+    body = [
+        line if number in strings or not line.strip() else f"{step}{line}"
+        for number, line in enumerate(lines, span.start.line)
+    ]
+    end = Position(span.end.line, len(lines[-1].rstrip("\r\n")))
+    ending = _ending(lines[0]) if lines[0].rstrip("\r\n") != lines[0] else "\n"
+    text = f"{indent}with {guard}:{ending}" + "".join(body).rstrip("\r\n")
+    return Edit(Span(Position(span.start.line, 0), end), text)
+
+
+def _step(facts: FileFacts, indent: str) -> str:
+    """One level of indentation as the file has it."""
+    if "\t" in indent:
+        return "\t"
+    widths = [len(line) - len(line.lstrip(" ")) for line in facts.source.lines if line.strip()]
+    inner = sorted({width for width in widths if width})
+    if "\t" not in indent and not inner and any(line.startswith("\t") for line in facts.source.lines):
+        return "\t"
+    return " " * (2 if inner and inner[0] == 2 else 4)
+
+
+def _ending(line: str) -> str:
+    return line[len(line.rstrip("\r\n")) :] or "\n"
+
+
+def _string_lines(text: str) -> set[int] | None:
+    """Numbers of the lines that begin inside a string; None where the text cannot be read as tokens."""
+    found: set[int] = set()
+    starts: list[int] = []
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            kind = tokenize.tok_name[token.type]
+            if kind == "STRING":
+                found.update(range(token.start[0] + 1, token.end[0] + 1))
+            elif kind in ("FSTRING_START", "TSTRING_START"):
+                starts.append(token.start[0])
+            elif kind in ("FSTRING_END", "TSTRING_END") and starts:
+                found.update(range(starts.pop() + 1, token.end[0] + 1))
+    except (tokenize.TokenError, SyntaxError):
+        return None
+    return found
+
+
+def _no_grad(facts: FileFacts, function: Function) -> tuple[str | None, tuple[Edit, ...]]:
+    """How `no_grad` is called here, and the import that takes where torch itself is not imported."""
+    for bound in facts.structure.body.bound:
+        dotted = facts.names.name(bound, function)
+        if dotted == "torch":
+            return f"{bound}.no_grad", ()
+        if dotted == "torch.no_grad":
+            return bound, ()
+    if facts.names.name("torch", function) is not None:
+        return None, ()
+    for scope, node in facts.structure.imports:
+        if scope.is_module and facts.structure.parent[node] is facts.structure.module and getattr(node, "module", None) != "__future__":
+            start = Position(facts.tree.places.span(node).start.line, 0)
+            return "torch.no_grad", (Edit(Span(start, start), f"import torch{_ending(facts.source.lines[start.line - 1])}"),)
+    return None, ()
