@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torchmemlint.facts.guards import GuardKind, guards
 from torchmemlint.facts.grad_mode import GradMode, mode_at
+from torchmemlint.facts.guards import GuardKind, guards
 from torchmemlint.facts.held_values import GROWING, Held, stored_values
-from torchmemlint.facts.paths import path_of
 from torchmemlint.facts.letting_go import BUILDERS, last_part, let_go_after, lettings_go
-from torchmemlint.facts.step_routes import Route, routes
+from torchmemlint.facts.paths import path_of
+from torchmemlint.facts.step_routes import Route, may_be_step_code, routes
 from torchmemlint.facts.structure import Class, Function
 from torchmemlint.facts.values import Reason
 from torchmemlint.model import Confidence
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
 
 MAX_FILES = 25
+REGISTERING = frozenset({"register_buffer", "register_parameter"})
 SELDOM = frozenset({GuardKind.ONCE, GuardKind.OPT_IN, GuardKind.MEMORY, GuardKind.HANDLER})
 JOINING = frozenset({"torch.cat", "torch.concat", "torch.concatenate"})
 
@@ -54,7 +55,8 @@ class AttributeStore:
         """Why the values carry a graph, what else is stored beside the first, and why this runs every step."""
         first = self.stores[0]
         path = self.route.points[0][0].relative
-        others = [Reason(f"`{h.path}` is kept too", h.statement, path) for h in self.stores[1:] if h.statement is not first.statement]
+        rest = [held for held in self.stores if held.statement is not first.statement]
+        others = [Reason(f"`{held.path}` is kept too", held.statement, path) for held in rest]
         calls = [Reason("called here", point, facts.relative) for facts, _, point in self.route.points[1:]]
         return (*first.value.why[:1], *others, *calls, self.route.why)
 
@@ -62,8 +64,9 @@ class AttributeStore:
 def attribute_stores(facts: FileFacts) -> Iterator[AttributeStore]:
     """Tensors kept on `self`, or on an object of the module, by code of this file that runs every step."""
     seen: dict[tuple[object, str], Function] = {}
+    reachable = may_be_step_code(facts)
     for function in facts.structure.functions:
-        if function.is_module or function.name in BUILDERS:
+        if function not in reachable or function.name in BUILDERS:
             continue
         groups: dict[tuple[bool, bool, Confidence], list[tuple[Held, Route]]] = {}
         for held in stored_values(facts, function):
@@ -159,7 +162,7 @@ def _is_buffer(facts: FileFacts, owner: Class | None, held: Held) -> bool:
             continue
         for method in base[1].methods.values():
             for call in method.calls:
-                if isinstance(call.func, ast.Attribute) and call.func.attr in ("register_buffer", "register_parameter") and call.args:
+                if isinstance(call.func, ast.Attribute) and call.func.attr in REGISTERING and call.args:
                     name = call.args[0]
                     if isinstance(name, ast.Constant) and name.value == last_part(held.path):
                         return True

@@ -73,7 +73,9 @@ def _keepings(facts: FileFacts, function: Function) -> Iterator[tuple[ast.AST, a
     for call in function.calls:
         if isinstance(call.func, ast.Attribute) and call.func.attr in GROWING and call.args:
             yield call, call.func.value, call.args[-1]
-    for statement in [s for s, p in facts.structure.place_of.items() if isinstance(s, ast.Assign) and p.function is function]:
+    for statement in [
+        s for s, p in facts.structure.place_of.items() if isinstance(s, ast.Assign) and p.function is function
+    ]:
         assert isinstance(statement, ast.Assign)
         for target in statement.targets:
             if isinstance(target, ast.Subscript):
@@ -108,12 +110,19 @@ def _stays(facts: FileFacts, function: Function, node: ast.AST, holder: ast.expr
     if isinstance(holder, ast.Attribute):
         if not outlives(facts, function, holder) or let_go_after(facts, function, node, name):
             return False
-        return not any(p.function.name not in BUILDERS and p.function is not function and p.on_self for p in lettings_go(facts, name))
+        return not any(
+            p.function.name not in BUILDERS and p.function is not function and p.on_self
+            for p in lettings_go(facts, name)
+        )
     loops = facts.structure.place(node).loops()
     if not loops or not isinstance(holder, ast.Name):
         return root in function.globals
     outermost = loops[-1]
-    inside = {n for part in ast.iter_child_nodes(outermost) for n in ast.walk(part)} if isinstance(outermost, LOOPS) else set()
+    inside = (
+        {n for part in ast.iter_child_nodes(outermost) for n in ast.walk(part)}
+        if isinstance(outermost, LOOPS)
+        else set()
+    )
     bindings = function.bound.get(root, [])
     if any(binding in inside for binding in bindings):
         return False

@@ -16,9 +16,9 @@ from torchmemlint.model import Applicability, Edit, Fix, Position, Span
 if TYPE_CHECKING:
     from torchmemlint.facts.attribute_stores import AttributeStore
     from torchmemlint.facts.closures import HeldClosure
+    from torchmemlint.facts.file_facts import FileFacts
     from torchmemlint.facts.held_values import Held
     from torchmemlint.facts.hooks import HeldByHook
-    from torchmemlint.facts.file_facts import FileFacts
 
 CLOSED = (ast.Name, ast.Attribute, ast.Call, ast.Subscript)
 
@@ -83,10 +83,8 @@ def _indent(facts: FileFacts, node: ast.stmt) -> str | None:
     return before
 
 
-
-
 def let_go(facts: FileFacts, store: AttributeStore) -> Fix | None:
-    """What keeps the tensors from staying: detached where nobody in the class uses them, else emptied at the step's end."""
+    """Values detached where nobody in the class uses them; else attributes emptied at the step's end."""
     plain = all(isinstance(_target(held), (ast.Attribute, ast.Subscript)) for held in store.stores)
     if store.read or not plain:
         edits = _empty_at_end(facts, store)
@@ -96,7 +94,9 @@ def let_go(facts: FileFacts, store: AttributeStore) -> Fix | None:
         return None
     moves = [held.grows for held in store.stores]
     suffixes = [".detach().cpu()" if grows else ".detach()" for grows in moves]
-    edits = tuple(suffix_edit(facts, held.value_node, suffix) for held, suffix in zip(store.stores, suffixes, strict=True))
+    edits = tuple(
+        suffix_edit(facts, held.value_node, suffix) for held, suffix in zip(store.stores, suffixes, strict=True)
+    )
     sure = not store.read and not any(_may_be_structure(facts, held) for held in store.stores)
     title = "keep a detached copy on the host" if any(moves) else "keep the value without its graph"
     return Fix(title, Applicability.UNSAFE if sure else Applicability.PROOF, edits)
@@ -152,7 +152,12 @@ def uncapture(facts: FileFacts, held: HeldClosure) -> Fix | None:
     title = "hold a detached copy on the host"
     if captured.given is not None:
         return Fix(title, Applicability.UNSAFE, (suffix_edit(facts, captured.given, ".detach().cpu()"),))
-    if not isinstance(made, (ast.Lambda, ast.FunctionDef)) or made.args.vararg or made.args.kwarg or made.args.kwonlyargs:
+    if (
+        not isinstance(made, (ast.Lambda, ast.FunctionDef))
+        or made.args.vararg
+        or made.args.kwarg
+        or made.args.kwonlyargs
+    ):
         return None
     default = f"{captured.name}={captured.name}.detach().cpu()"
     place = _after_parameters(facts, made)
@@ -166,7 +171,10 @@ def _after_parameters(facts: FileFacts, made: ast.Lambda | ast.FunctionDef) -> t
     """Where one more parameter goes, and what separates it from what stands before."""
     args = [*made.args.posonlyargs, *made.args.args]
     if args:
-        ends = [facts.tree.places.span(n).end for n in [*args, *made.args.defaults, *[a.annotation for a in args if a.annotation]]]
+        ends = [
+            facts.tree.places.span(n).end
+            for n in [*args, *made.args.defaults, *[a.annotation for a in args if a.annotation]]
+        ]
         return max(ends), ", "
     start = facts.tree.places.span(made).start
     line = facts.source.lines[start.line - 1]

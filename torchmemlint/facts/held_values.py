@@ -49,26 +49,44 @@ def stored_values(facts: FileFacts, function: Function) -> Iterator[Held]:
 
 
 def _statements(facts: FileFacts, function: Function) -> list[ast.stmt]:
-    return [s for s, place in facts.structure.place_of.items() if isinstance(s, ast.stmt) and place.function is function]
+    return [
+        s for s, place in facts.structure.place_of.items() if isinstance(s, ast.stmt) and place.function is function
+    ]
 
 
-def _into(facts: FileFacts, function: Function, statement: ast.stmt, target: ast.expr, value: ast.expr) -> Iterator[Held]:
+def _into(
+    facts: FileFacts, function: Function, statement: ast.stmt, target: ast.expr, value: ast.expr
+) -> Iterator[Held]:
     if isinstance(target, (ast.Tuple, ast.List)):
         for part in target.elts:
             yield from _into(facts, function, statement, part, value)
         return
-    values = facts.evaluation(function).values
+    if _is_plain(function, value):
+        return
     if isinstance(target, ast.Attribute) and outlives(facts, function, target):
-        held = values.get(target, UNKNOWN)
+        held = facts.evaluation(function).values.get(target, UNKNOWN)
         graph, certain = carries(facts, function, held, value)
         path = path_of(target)
         if graph and path is not None:
             yield Held(path, target, statement, value, held, False, certain)
-    elif isinstance(target, ast.Subscript) and isinstance(target.value, ast.Attribute) and outlives(facts, function, target.value):
+    elif (
+        isinstance(target, ast.Subscript)
+        and isinstance(target.value, ast.Attribute)
+        and outlives(facts, function, target.value)
+    ):
         path = path_of(target.value)
         graph, certain = carries(facts, function, facts.value(value), value)
         if graph and path is not None and _container(facts, function, target.value):
             yield Held(path, target.value, statement, value, facts.value(value), False, certain)
+
+
+def _is_plain(function: Function, value: ast.expr) -> bool:
+    """Cheap to see: a constant, a text, a function, or an argument as it came, of which nothing is known."""
+    if isinstance(value, ast.Name):
+        return all(isinstance(b, ast.arg) for b in function.bound.get(value.id, [None]))
+    return isinstance(value, (ast.Constant, ast.JoinedStr, ast.Lambda, ast.Compare)) or (
+        isinstance(value, (ast.List, ast.Tuple, ast.Set)) and not value.elts
+    )
 
 
 def _grown(facts: FileFacts, function: Function, statement: ast.stmt, call: ast.Call) -> Iterator[Held]:
@@ -79,6 +97,8 @@ def _grown(facts: FileFacts, function: Function, statement: ast.stmt, call: ast.
     if not isinstance(holder, ast.Attribute) or not outlives(facts, function, holder):
         return
     path, given = path_of(holder), call.args[-1]
+    if _is_plain(function, given):
+        return
     graph, certain = carries(facts, function, facts.value(given), given)
     if graph and path is not None and _container(facts, function, holder):
         yield Held(path, holder, statement, given, facts.value(given), True, certain)

@@ -125,7 +125,9 @@ def _holds(value: Value, marks: list[Reason]) -> bool:
 
 def _keepings(facts: FileFacts, function: Function) -> Iterator[tuple[ast.AST, str, ast.expr, bool]]:
     """Every node that puts a value into something that is not local to the function."""
-    for statement in [s for s, p in facts.structure.place_of.items() if isinstance(s, ast.Assign) and p.function is function]:
+    for statement in [
+        s for s, p in facts.structure.place_of.items() if isinstance(s, ast.Assign) and p.function is function
+    ]:
         assert isinstance(statement, ast.Assign)
         for target in statement.targets:
             path = _outside(function, target)
@@ -172,9 +174,13 @@ def lets_go(registering: FileFacts, body: HookBody, kept: Stored, arguments: lis
     return False
 
 
-def _creates(facts: FileFacts, node: ast.AST, function: Function, body: HookBody, kept: Stored, registering: FileFacts) -> bool:
+def _creates(
+    facts: FileFacts, node: ast.AST, function: Function, body: HookBody, kept: Stored, registering: FileFacts
+) -> bool:
     """`kept = []` before the hook is registered is where the container comes from, no release."""
-    if not isinstance(node, (ast.Assign, ast.AnnAssign)) or any(isinstance(t, ast.Subscript) for t in getattr(node, "targets", [])):
+    if not isinstance(node, (ast.Assign, ast.AnnAssign)) or any(
+        isinstance(t, ast.Subscript) for t in getattr(node, "targets", [])
+    ):
         return False
     if function.is_module:
         return True

@@ -42,6 +42,11 @@ class Registration:
     fate: Fate
     on_module: bool
 
+    @property
+    def of_gradients(self) -> bool:
+        """Whether the hook is handed gradients, which carry no graph."""
+        return isinstance(self.call.func, ast.Attribute) and "backward" in self.call.func.attr
+
 
 @lru_cache(maxsize=1)
 def module_registrars() -> frozenset[str]:
@@ -86,7 +91,9 @@ def fate(facts: FileFacts, call: ast.Call) -> Fate:
     """What becomes of the handle that a registration returns."""
     node: ast.AST = call
     parent = facts.structure.parent[node]
-    while isinstance(parent, (ast.List, ast.Tuple, ast.ListComp, ast.DictComp, ast.Dict, ast.IfExp, ast.NamedExpr, ast.keyword)):
+    while isinstance(
+        parent, (ast.List, ast.Tuple, ast.ListComp, ast.DictComp, ast.Dict, ast.IfExp, ast.NamedExpr, ast.keyword)
+    ):
         node, parent = parent, facts.structure.parent[parent]
     function = facts.structure.function(call)
     if isinstance(parent, ast.Expr):
@@ -102,7 +109,12 @@ def fate(facts: FileFacts, call: ast.Call) -> Fate:
 def _of_target(facts: FileFacts, function: Function, target: ast.expr) -> Fate:
     while isinstance(target, ast.Subscript):
         target = target.value
-    if isinstance(target, ast.Name) and target.id in function.bound and target.id not in function.globals and not function.is_module:
+    if (
+        isinstance(target, ast.Name)
+        and target.id in function.bound
+        and target.id not in function.globals
+        and not function.is_module
+    ):
         return _of_local(facts, function, target.id)
     path = path_of(target)
     if path is None or isinstance(target, ast.Name):
@@ -112,6 +124,7 @@ def _of_target(facts: FileFacts, function: Function, target: ast.expr) -> Fate:
 
 def _of_local(facts: FileFacts, function: Function, name: str) -> Fate:
     """A handle (or a list of handles) in a local name: what its uses do."""
+    kept = False
     if any(_removes(node) for node in ast.walk(function.node)):
         return Fate.REMOVED
     for node in ast.walk(function.node):
@@ -123,13 +136,15 @@ def _of_local(facts: FileFacts, function: Function, name: str) -> Fate:
             continue
         if isinstance(parent, ast.Assign) and isinstance(parent.targets[0], ast.Attribute):
             if not _removed_by_name(facts, parent.targets[0].attr):
+                kept = True
                 continue
         if isinstance(parent, ast.Call) and isinstance(parent.func, ast.Attribute) and parent.func.attr in ADDING:
             path = path_of(parent.func.value)
             if path is not None and "." in path and not _removed_by_name(facts, last_part(path)):
+                kept = True
                 continue
         return Fate.REMOVED
-    return Fate.DROPPED
+    return Fate.KEPT if kept else Fate.DROPPED
 
 
 def _removes(node: ast.AST) -> bool:

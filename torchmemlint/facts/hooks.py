@@ -29,22 +29,37 @@ class HeldByHook:
     """A registration that holds tensors or piles up.
 
     `kept` is what the hook stores (None: the hook itself is the trouble), `step` why it is registered every
-    step, `fate` what becomes of the handle, `editable` whether the hook stands in this file.
+    step, `editable` whether the hook stands in this file.
     """
 
-    call: ast.Call
-    fate: Fate
+    registration: Registration
     kept: Stored | None
     step: Reason | None
     confidence: Confidence
     editable: bool
 
     @property
+    def call(self) -> ast.Call:
+        return self.registration.call
+
+    @property
+    def handed(self) -> str:
+        """What the hook is handed, in words."""
+        return "gradient" if self.registration.of_gradients else "tensor with its graph"
+
+    @property
+    def handle(self) -> str:
+        """What becomes of the handle, in words."""
+        return self.registration.fate.value
+
+    @property
     def why(self) -> tuple[Reason, ...]:
         """The chain of reasons."""
         reasons = []
         if self.kept is not None:
-            reasons.append(Reason(f"the hook keeps a tensor in `{self.kept.path}`", self.kept.node, self.kept.facts.relative))
+            reasons.append(
+                Reason(f"the hook keeps a tensor in `{self.kept.path}`", self.kept.node, self.kept.facts.relative)
+            )
         if self.step is not None:
             reasons.append(self.step)
         return tuple(reasons)
@@ -63,9 +78,15 @@ def held_by_hooks(facts: FileFacts) -> Iterator[HeldByHook]:
         found = _repeated(facts, registration, function) or _keeping(facts, registration, function, body)
         if found is None:
             continue
-        block, index = facts.structure.block_of[facts.structure.statement(registration.call)]
+        _, index = facts.structure.block_of[facts.structure.statement(registration.call)]
         here = (facts.structure.place(registration.call).node, index, body.function if body is not None else None)
-        adjacent = last is not None and last[0] is here[0] and here[1] - last[1] <= 1 and here[2] is last[2] and here[2] is not None
+        adjacent = (
+            last is not None
+            and last[0] is here[0]
+            and here[1] - last[1] <= 1
+            and here[2] is last[2]
+            and here[2] is not None
+        )
         last = here
         if not adjacent:
             yield found
@@ -81,21 +102,23 @@ def _repeated(facts: FileFacts, registration: Registration, function: Function) 
     if kinds & RARE:
         return None
     confidence = Confidence.LOW if GuardKind.OTHER in kinds else Confidence.HIGH
-    return HeldByHook(call, registration.fate, None, step[0], confidence, False)
+    return HeldByHook(registration, None, step[0], confidence, False)
 
 
-def _keeping(facts: FileFacts, registration: Registration, function: Function, body: HookBody | None) -> HeldByHook | None:
+def _keeping(
+    facts: FileFacts, registration: Registration, function: Function, body: HookBody | None
+) -> HeldByHook | None:
     """Registered for good, and keeps what it is handed."""
     if body is None or not registration.on_module:
         return None
     arguments = _argument_names(registration.hook)
     for kept in stored(body):
-        if lets_go(facts, body, kept, arguments):
+        if (registration.of_gradients and not kept.grows) or lets_go(facts, body, kept, arguments):
             continue
         confidence = Confidence.HIGH if kept.grows and registration.fate is Fate.DROPPED else Confidence.MEDIUM
         if function.is_module or {g.kind for g in guards(facts, registration.call, None)} & {GuardKind.OPT_IN}:
             confidence = Confidence.LOW
-        return HeldByHook(registration.call, registration.fate, kept, None, confidence, body.facts is facts)
+        return HeldByHook(registration, kept, None, confidence, body.facts is facts)
     return None
 
 

@@ -1,4 +1,4 @@
-"""Where a file lets go of what an attribute holds: `x.a = None`, `del x.a`, `x.a.clear()`, an emptied or detached rebinding.
+"""Where a file lets go of what an attribute holds: `x.a = None`, `del x.a`, `x.a.clear()`, `x.a = x.a.detach()`.
 
 Says what a statement does, and whether one place comes after another on some path. May not know who stored what.
 """
@@ -104,7 +104,9 @@ def _is_empty(value: ast.expr) -> bool:
     if isinstance(value, ast.Call):
         func = value.func
         name = func.attr if isinstance(func, ast.Attribute) else func.id if isinstance(func, ast.Name) else ""
-        return name in EMPTY_CALLS and not any(path_of(argument) for argument in value.args if not _is_factory(argument))
+        return name in EMPTY_CALLS and not any(
+            path_of(argument) for argument in value.args if not _is_factory(argument)
+        )
     return False
 
 
@@ -142,10 +144,8 @@ def let_go_after(facts: FileFacts, function: Function, point: ast.AST, name: str
     for place in lettings_go(facts, name):
         if place.function is function and follows(facts, place.node, point):
             return True
-    for call in function.calls:
-        if follows(facts, call, point) and _lets_go_inside(facts, call, name, MAX_DEPTH):
-            return True
-    return False
+    later = (call for call in function.calls if follows(facts, call, point))
+    return any(_lets_go_inside(facts, call, name, MAX_DEPTH) for call in later)
 
 
 def _lets_go_inside(facts: FileFacts, call: ast.Call, name: str, depth: int) -> bool:

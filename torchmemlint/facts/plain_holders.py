@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.held_values import GROWING
-from torchmemlint.facts.paths import path_of
 from torchmemlint.facts.letting_go import lettings_go
+from torchmemlint.facts.paths import path_of
 from torchmemlint.facts.structure import Class, Function
 from torchmemlint.facts.values import Kind, Value
 
@@ -78,7 +78,11 @@ def _only_derives(owner: Class) -> bool:
 
 
 def _made_here(facts: FileFacts, owner: Class, init: Function, statement: ast.stmt) -> PlainHolder | None:
-    if not isinstance(statement, ast.Assign) or len(statement.targets) != 1 or not isinstance(statement.value, ast.Call):
+    if (
+        not isinstance(statement, ast.Assign)
+        or len(statement.targets) != 1
+        or not isinstance(statement.value, ast.Call)
+    ):
         return None
     target, value = statement.targets[0], statement.value
     path = path_of(target)
@@ -113,4 +117,6 @@ def _on_device(facts: FileFacts, init: Function, value: ast.Call) -> bool:
         if isinstance(node, ast.Name):
             given.extend(b.value for b in init.bound.get(node.id, ()) if isinstance(b, ast.Assign))
     parts = [part for node in given for part in ast.walk(node)]
-    return any(isinstance(p, ast.Constant) and isinstance(p.value, str) and p.value.split(":")[0] in DEVICES for p in parts)
+    return any(
+        isinstance(p, ast.Constant) and isinstance(p.value, str) and p.value.split(":")[0] in DEVICES for p in parts
+    )

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from torchmemlint.facts.grad_mode import GradMode, mode_at
 from torchmemlint.facts.heat import Heat
 from torchmemlint.facts.hot import hot_function
+from torchmemlint.facts.library import library
 from torchmemlint.facts.project import TooManyCallers
+from torchmemlint.facts.reach import last_name
 from torchmemlint.facts.structure import Function
 from torchmemlint.facts.values import Reason
 
@@ -60,6 +62,37 @@ def routes(facts: FileFacts, function: Function, node: ast.AST, hops: int = 0) -
             continue
         for route in routes(other, outer, call, hops + 1):
             yield Route((point, *route.points), route.why, route.module)
+
+
+def may_be_step_code(facts: FileFacts) -> set[Function]:
+    """The functions of a file that step code can reach at all, by what is cheap to see.
+
+    Methods of modules, functions that go backward or loop, and what these call by name in this file.
+    """
+    found: set[Function] = set()
+    for function in facts.structure.functions:
+        if function.is_module:
+            continue
+        steps = any(isinstance(c.func, ast.Attribute) and "backward" in c.func.attr for c in function.calls)
+        loops = any(not isinstance(loop, ast.comprehension) for loop in function.loops)
+        if steps or loops or (function.owner is not None and _is_framework_class(facts, function)):
+            found.add(function)
+    by_name: dict[str, list[Function]] = {}
+    for function in facts.structure.functions:
+        by_name.setdefault(function.name, []).append(function)
+    level = set(found)
+    for _ in range(MAX_HOPS):
+        names = {last_name(call) for function in level for call in function.calls}
+        level = {f for name in names for f in by_name.get(name, ())} - found
+        found |= level
+    return found
+
+
+def _is_framework_class(facts: FileFacts, function: Function) -> bool:
+    """Whether the class derives from one whose methods a library calls every step."""
+    assert function.owner is not None
+    names = [base for base in facts.lineage(function.owner) if isinstance(base, str)]
+    return any(library().klass(name) is not None or library().is_subclass(name, "torch.nn.Module") for name in names)
 
 
 def step_reason(facts: FileFacts, function: Function, node: ast.AST) -> tuple[Reason, bool] | None:
