@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from torchmemlint.facts.grad_mode import GradMode, mode_at
 from torchmemlint.facts.guards import GuardKind, guards
 from torchmemlint.facts.held_values import GROWING, Held, stored_values
-from torchmemlint.facts.letting_go import BUILDERS, last_part, let_go_after, lettings_go
+from torchmemlint.facts.letting_go import BUILDERS, derives_from, last_part, let_go_after, lettings_go, related
 from torchmemlint.facts.paths import path_of
 from torchmemlint.facts.step_routes import Route, may_be_step_code, routes
 from torchmemlint.facts.structure import Class, Function
@@ -125,9 +125,9 @@ def _lets_go_elsewhere(facts: FileFacts, function: Function, held: Held, route: 
 
 def _offered(facts: FileFacts, method: Function, owner: Class | None) -> bool:
     """Whether a method that empties an attribute is the class's own, or an inherited one that is used on it."""
-    if not _related(facts, method.owner, owner):
+    if not related(facts, method.owner, owner):
         return False
-    if owner is None or method.owner is owner or method.owner is None or _related_down(facts, method.owner, owner):
+    if owner is None or method.owner is owner or method.owner is None or derives_from(facts, method.owner, owner):
         return True
     for path in [facts.relative, *facts.project.mentioning(method.name)][:MAX_FILES]:
         other = facts.project.facts(path)
@@ -135,22 +135,9 @@ def _offered(facts: FileFacts, method: Function, owner: Class | None) -> bool:
             assert other is not None
             caller = other.structure.function(call)
             on_self = isinstance(call.func, ast.Attribute) and path_of(call.func.value) == caller.self_name()
-            if not on_self or _related(other, caller.owner, owner):
+            if not on_self or related(other, caller.owner, owner):
                 return True
     return False
-
-
-def _related(facts: FileFacts, one: Class | None, two: Class | None) -> bool:
-    """Whether one class is the other or derives from it."""
-    if one is None or two is None:
-        return two is None
-    return one is two or _related_down(facts, one, two) or _related_down(facts, two, one)
-
-
-def _related_down(facts: FileFacts, one: Class, two: Class) -> bool:
-    """Whether the first class derives from the second."""
-    home = facts.project.classes.get(one.key)
-    return home is not None and any(base[1] is two for base in home[0].lineage(one) if not isinstance(base, str))
 
 
 def _is_buffer(facts: FileFacts, owner: Class | None, held: Held) -> bool:
@@ -198,7 +185,7 @@ def _confidence(facts: FileFacts, function: Function, held: Held, route: Route, 
         return Confidence.LOW
     if not route.module and not grows and _read_by_others(facts, function, held):
         return Confidence.LOW
-    if not held.certain:
+    if not held.certain or not held.value.why:  # a tensor made of parameters alone is no bigger than they are
         return Confidence.MEDIUM
     if grows or (GuardKind.OTHER not in kinds and not _read_by_others(facts, function, held)):
         return Confidence.HIGH

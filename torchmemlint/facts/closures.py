@@ -73,10 +73,9 @@ def _keepings(facts: FileFacts, function: Function) -> Iterator[tuple[ast.AST, a
     for call in function.calls:
         if isinstance(call.func, ast.Attribute) and call.func.attr in GROWING and call.args:
             yield call, call.func.value, call.args[-1]
-    for statement in [
-        s for s, p in facts.structure.place_of.items() if isinstance(s, ast.Assign) and p.function is function
-    ]:
-        assert isinstance(statement, ast.Assign)
+    for statement in facts.structure.statements(function):
+        if not isinstance(statement, ast.Assign):
+            continue
         for target in statement.targets:
             if isinstance(target, ast.Subscript):
                 yield statement, target.value, statement.value

@@ -39,19 +39,13 @@ class Held:
 
 def stored_values(facts: FileFacts, function: Function) -> Iterator[Held]:
     """What a function keeps on objects that outlive its call, in source order."""
-    for statement in _statements(facts, function):
+    for statement in facts.structure.statements(function):
         if isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign)) and statement.value is not None:
             targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
             for target in targets:
                 yield from _into(facts, function, statement, target, statement.value)
         elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
             yield from _grown(facts, function, statement, statement.value)
-
-
-def _statements(facts: FileFacts, function: Function) -> list[ast.stmt]:
-    return [
-        s for s, place in facts.structure.place_of.items() if isinstance(s, ast.stmt) and place.function is function
-    ]
 
 
 def _into(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from torchmemlint.facts.held_values import GROWING
 from torchmemlint.facts.infer import Environment, Evaluation
-from torchmemlint.facts.letting_go import BUILDERS, last_part, lettings_go
+from torchmemlint.facts.letting_go import BUILDERS, last_part, lettings_go, related
 from torchmemlint.facts.paths import path_of, root_of
 from torchmemlint.facts.structure import Class, Function
 from torchmemlint.facts.values import Device, Grad, Kind, Reason, Value, tensor
@@ -125,10 +125,9 @@ def _holds(value: Value, marks: list[Reason]) -> bool:
 
 def _keepings(facts: FileFacts, function: Function) -> Iterator[tuple[ast.AST, str, ast.expr, bool]]:
     """Every node that puts a value into something that is not local to the function."""
-    for statement in [
-        s for s, p in facts.structure.place_of.items() if isinstance(s, ast.Assign) and p.function is function
-    ]:
-        assert isinstance(statement, ast.Assign)
+    for statement in facts.structure.statements(function):
+        if not isinstance(statement, ast.Assign):
+            continue
         for target in statement.targets:
             path = _outside(function, target)
             if path is not None:
@@ -169,9 +168,21 @@ def lets_go(registering: FileFacts, body: HookBody, kept: Stored, arguments: lis
             for place in lettings_go(facts, which):
                 if place.function is body.function or place.function.name in BUILDERS:
                     continue
+                if which == name and place.on_self and not related(facts, place.function.owner, _owner(body, kept)):
+                    continue
                 if not _creates(facts, place.node, place.function, body, kept, registering):
                     return True
     return False
+
+
+def _owner(body: HookBody, kept: Stored) -> Class | None:
+    """The class whose instance a hook fills: that of the method it is, or stands in."""
+    scope: Function | None = body.function
+    while scope is not None:
+        if scope.owner is not None and kept.path.split(".", 1)[0] == scope.self_name():
+            return scope.owner
+        scope = scope.outer
+    return None
 
 
 def _creates(

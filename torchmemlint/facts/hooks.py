@@ -43,9 +43,9 @@ class HeldByHook:
         return self.registration.call
 
     @property
-    def handed(self) -> str:
-        """What the hook is handed, in words."""
-        return "gradient" if self.registration.of_gradients else "tensor with its graph"
+    def passing(self) -> str:
+        """What passes the hook, in words."""
+        return "gradient that passes" if self.registration.of_gradients else "tensor that passes, with its graph,"
 
     @property
     def handle(self) -> str:

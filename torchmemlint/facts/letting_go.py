@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from torchmemlint.facts.paths import path_of
-from torchmemlint.facts.structure import Block, Function
+from torchmemlint.facts.structure import Block, Class, Function
 from torchmemlint.facts.values import Grad, Kind
 
 if TYPE_CHECKING:
@@ -134,6 +134,19 @@ def _called(node: ast.Call) -> Iterator[str]:
         if isinstance(name, ast.Constant) and isinstance(name.value, str):
             if func.id == "delattr" or (len(node.args) == 3 and _is_empty(node.args[2])):
                 yield f"{path_of(node.args[0]) or ''}.{name.value}"
+
+
+def related(facts: FileFacts, one: Class | None, two: Class | None) -> bool:
+    """Whether one class is the other or derives from it, so that both speak of the same attributes."""
+    if one is None or two is None:
+        return two is None
+    return one is two or derives_from(facts, one, two) or derives_from(facts, two, one)
+
+
+def derives_from(facts: FileFacts, one: Class, two: Class) -> bool:
+    """Whether the first class derives from the second."""
+    home = facts.project.classes.get(one.key)
+    return home is not None and any(base[1] is two for base in home[0].lineage(one) if not isinstance(base, str))
 
 
 # ---- order --------------------------------------------------------------------------------------------

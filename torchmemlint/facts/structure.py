@@ -153,7 +153,16 @@ class Structure:
         self.block_of: dict[ast.stmt, tuple[list[ast.stmt], int]] = {}
         self.function_of: dict[ast.AST, Function] = {}  # function nodes -> Function
         self.class_of: dict[ast.AST, Class] = {}
+        self._statements: dict[Function, list[ast.stmt]] = {}
         _Walk(self).module()
+
+    def statements(self, function: Function) -> list[ast.stmt]:
+        """The statements that a function runs itself, in source order."""
+        if not self._statements:
+            for node, place in self.place_of.items():
+                if isinstance(node, ast.stmt):
+                    self._statements.setdefault(place.function, []).append(node)
+        return self._statements.get(function, [])
 
     def place(self, node: ast.AST) -> Place:
         """The block that a node stands in."""

@@ -82,9 +82,9 @@ def check(file: FileModel) -> Iterator[Finding]:
         if hook.kept is None:
             message = f"`{file.text(hook.call.func)}` adds one more hook on every step and {handle}"
         elif hook.kept.grows:
-            message = f"the hook puts each {hook.handed} that it is handed into `{hook.kept.path}` and {handle}"
+            message = f"the hook puts every {hook.passing} into `{hook.kept.path}`, and {handle}"
         else:
-            message = f"the hook keeps the {hook.handed} that it is handed in `{hook.kept.path}` and {handle}"
+            message = f"the hook keeps the last {hook.passing} in `{hook.kept.path}`, and {handle}"
         yield file.finding(RULE, hook.call, message, hook.confidence, hook.why, file.unhook_fix(hook))
     for closure in file.held_closures():
         held = f"holds `{closure.captured.name}` with its graph"
