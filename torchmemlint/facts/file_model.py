@@ -8,7 +8,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 
-from torchmemlint.facts import accumulation, attribute_stores, closures, held_fixes, hooks, hot, plain_holders, release_fixes, releases
+from torchmemlint.facts import accumulation, attribute_stores, closures, held_fixes, hooks, hot, plain_holders, recovery, recovery_fixes
+from torchmemlint.facts import release_fixes, releases
 from torchmemlint.facts.attribute_stores import AttributeStore
 from torchmemlint.facts.closures import HeldClosure
 from torchmemlint.facts.file_facts import FileFacts
@@ -79,6 +80,14 @@ class FileModel:
     def release_fix(self, idle: Idle) -> Fix | None:
         """A fix that lets go of what such a call was meant for."""
         return release_fixes.release_fix(self.facts, idle)
+
+    def recoveries(self) -> Iterator[recovery.Recovery]:
+        """Handlers that recover from memory running out while they hold the failed frames."""
+        return recovery.recoveries(self.facts)
+
+    def recovery_fix(self, found: recovery.Recovery) -> Fix | None:
+        """A fix that recovers after the try statement."""
+        return recovery_fixes.recovery_fix(self.facts, found)
 
     def needless_graphs(self) -> Iterator[NeedlessGraph]:
         """Forwards that record a graph nobody needs."""
