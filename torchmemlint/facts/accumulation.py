@@ -142,7 +142,7 @@ def _judge(facts: FileFacts, statement: ast.stmt, target: ast.expr, added: ast.e
             return  # where a backward runs, grad is on
         if _escapes(facts, function, path) and (container or not _over_loader(facts, loop)):
             return
-        if heat.heat is Heat.WARM and _handed_on(facts, function, path):
+        if heat.heat is Heat.WARM and (_handed_on(facts, function, path) or not _evaluates(facts, function)):
             return
     retained = any(_retains(call) for call in _backwards(facts, loop))
     yield Kept(statement, target, added, value, heat.why, Fate.FREED if freed else Fate.HELD, retained, _strong(value))
@@ -310,6 +310,15 @@ def _freed(facts: FileFacts, loop: LoopNode, added: ast.expr, statement: ast.stm
         return True
     function = facts.structure.function(statement)
     return bool(sources & _derived(function, mine)) or bool(mine & _derived(function, sources))
+
+
+def _evaluates(facts: FileFacts, function: Function) -> bool:
+    """Whether the function puts a module into evaluation mode: its loop of forwards is then no loss being built."""
+    for call in function.calls:
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "eval" and not call.args:
+            if facts.value(call.func.value).kind is Kind.MODULE:
+                return True
+    return False
 
 
 def _handed_on(facts: FileFacts, function: Function, path: str) -> bool:

@@ -11,6 +11,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.runs import builds_run
 from torchmemlint.facts.structure import Block, Function, LoopNode
 from torchmemlint.facts.values import Device, Kind, Reason
 
@@ -73,6 +74,8 @@ class HeatMap:
             value = self._facts.value(loop.iter)
             if value.kind is Kind.LOADER:
                 return LoopHeat(Heat.HOT, self._why("loop over a DataLoader", loop))
+        if builds_run(self._facts, loop):
+            return LoopHeat(Heat.COLD, self._why("loop over whole runs, each with a model or optimizer of its own", loop))
         trains, forwards, inner = self._body(loop)
         if trains is not None:
             return LoopHeat(Heat.HOT, self._why("loop that runs a training step each pass", loop), trains)
@@ -195,6 +198,8 @@ class HeatMap:
                 if not self._loops_around(call):
                     trains = trains or pulse.trains
                     forwards = forwards or pulse.forwards
+            if builds_run(self._facts, function):  # a whole run, not a step of one
+                trains, forwards, loops = None, None, True
             self._pulse[function] = Pulse(trains, forwards, loops)
         return self._pulse[function]
 

@@ -25,7 +25,8 @@ class HotCall:
     """A call that ends in an effect every step.
 
     `where` is the loop or function that makes it hot, `heat` how sure that is, `guards` the conditions on the
-    way, `offloads` whether a module was moved off the device just before, which makes the call deliberate.
+    way, `offloads` whether a module was moved off the device just before, which makes the call deliberate,
+    `in_tests` whether the file is a test, where speed is nobody's concern.
     """
 
     carry: Carry
@@ -33,6 +34,7 @@ class HotCall:
     heat: Heat
     guards: tuple[Guard, ...]
     offloads: bool
+    in_tests: bool = False
 
     @property
     def weight(self) -> int:
@@ -42,7 +44,7 @@ class HotCall:
     @property
     def confidence(self) -> Confidence:
         """How sure it is that this runs every step and is not wanted."""
-        if self.weight or self.offloads:
+        if self.weight or self.offloads or self.in_tests:
             return Confidence.LOW
         return Confidence.HIGH if self.heat is Heat.HOT else Confidence.MEDIUM
 
@@ -105,7 +107,7 @@ def _hot(facts: FileFacts, carry: Carry) -> HotCall | None:
         if heat.heat in (Heat.HOT, Heat.WARM):
             own = [g for g in guards(facts, call, loop) if not _guards_the_work(facts, g, heat.evidence)]
             met = (*own, *carry.guards)
-            return HotCall(carry, heat.why, heat.heat, met, _offloads(facts, call))
+            return HotCall(carry, heat.why, heat.heat, met, _offloads(facts, call), is_test(facts.relative))
         if heat.heat is Heat.COLD:
             return None
     function = facts.structure.function(call)
@@ -113,7 +115,7 @@ def _hot(facts: FileFacts, carry: Carry) -> HotCall | None:
     if reason is None:
         return None
     own = [g for g in guards(facts, call, None) if not (g.kind is GuardKind.OTHER and _beside(facts, g, call))]
-    return HotCall(carry, reason, Heat.HOT, (*own, *carry.guards), _offloads(facts, call))
+    return HotCall(carry, reason, Heat.HOT, (*own, *carry.guards), _offloads(facts, call), is_test(facts.relative))
 
 
 def _guards_the_work(facts: FileFacts, guard: Guard, work: ast.AST | None) -> bool:
@@ -128,6 +130,12 @@ def _guards_the_work(facts: FileFacts, guard: Guard, work: ast.AST | None) -> bo
 def _beside(facts: FileFacts, guard: Guard, call: ast.Call) -> bool:
     """An early return in the same block: what follows it is what the function is for."""
     return isinstance(guard.node, ast.If) and call not in set(ast.walk(guard.node))
+
+
+def is_test(relative: str) -> bool:
+    """Whether a path is a test by pytest's conventions."""
+    *folders, name = relative.split("/")
+    return name.startswith("test_") or name in ("conftest.py",) or any(f in ("test", "tests") for f in folders)
 
 
 def hot_function(facts: FileFacts, function: Function) -> Reason | None:
