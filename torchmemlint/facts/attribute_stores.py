@@ -36,13 +36,15 @@ class AttributeStore:
     """The tensors that one function leaves on an object each step.
 
     `stores` are the statements, first one first; `entry` the step's function and `route` why it is one;
-    `grows` when a container takes one more each step; `read` when the class itself reads what it kept.
+    `grows` when a container takes one more each step; `read` when the class itself reads what it kept,
+    `used` when other code does, or may be meant to.
     """
 
     stores: tuple[Held, ...]
     route: Route
     grows: bool
     read: bool
+    used: bool
     confidence: Confidence
 
     @property
@@ -80,7 +82,9 @@ def attribute_stores(facts: FileFacts) -> Iterator[AttributeStore]:
             route, grows, read, confidence = judged
             groups.setdefault((grows, read, confidence), []).append((held, route))
         for (grows, read, confidence), found in groups.items():
-            yield AttributeStore(tuple(held for held, _ in found), found[0][1], grows, read, confidence)
+            stores = tuple(held for held, _ in found)
+            used = any(not held.certain or _is_used(facts, held) for held in stores)
+            yield AttributeStore(stores, found[0][1], grows, read, used, confidence)
 
 
 def _judge(facts: FileFacts, function: Function, held: Held) -> tuple[Route, bool, bool, Confidence] | None:
@@ -171,6 +175,22 @@ def _reads(facts: FileFacts, function: Function, held: Held) -> bool:
             fills = isinstance(above, ast.Attribute) and above.attr in GROWING
             if not fills and not (isinstance(above, ast.Subscript) and isinstance(above.ctx, ast.Store)):
                 return True
+    return False
+
+
+def _is_used(facts: FileFacts, held: Held) -> bool:
+    """Whether code that holds the object reads the attribute: `module.loss`."""
+    name = last_part(held.path)
+    paths = facts.project.mentioning(name)
+    if len(paths) > MAX_FILES:
+        return True
+    for path in paths:
+        other = facts.project.facts(path)
+        for node in ast.walk(other.structure.module) if other is not None else ():
+            if isinstance(node, ast.Attribute) and node.attr == name and isinstance(node.ctx, ast.Load):
+                assert other is not None
+                if path_of(node.value) != other.structure.function(node).self_name():
+                    return True
     return False
 
 

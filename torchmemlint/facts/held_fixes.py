@@ -97,7 +97,7 @@ def let_go(facts: FileFacts, store: AttributeStore) -> Fix | None:
     edits = tuple(
         suffix_edit(facts, held.value_node, suffix) for held, suffix in zip(store.stores, suffixes, strict=True)
     )
-    sure = not store.read and not any(_may_be_structure(facts, held) for held in store.stores)
+    sure = not store.read and not store.used and not any(_may_be_structure(facts, held) for held in store.stores)
     title = "keep a detached copy on the host" if any(moves) else "keep the value without its graph"
     return Fix(title, Applicability.UNSAFE if sure else Applicability.PROOF, edits)
 
@@ -134,14 +134,10 @@ def _empty_at_end(facts: FileFacts, store: AttributeStore) -> tuple[Edit, ...] |
 def unhook(facts: FileFacts, held: HeldByHook) -> Fix | None:
     """The hook keeps a detached copy, or does not exist."""
     kept = held.kept
-    if kept is not None and held.editable:
+    if kept is not None and held.editable and kept.handed:
         suffix = ".detach().cpu()" if kept.grows else ".detach()"
-        params = [p.arg for p in kept.function.params]
-        last = isinstance(kept.value, ast.Name) and params and kept.value.id == params[-1]
-        sure = last or not kept.direct  # what comes before the output is a tuple of tensors
-        if sure:
-            title = "keep a detached copy on the host" if kept.grows else "keep the value without its graph"
-            return Fix(title, Applicability.UNSAFE, (suffix_edit(facts, kept.value, suffix),))
+        title = "keep a detached copy on the host" if kept.grows else "keep the value without its graph"
+        return Fix(title, Applicability.UNSAFE, tuple(suffix_edit(facts, node, suffix) for node in kept.handed))
     statement = facts.structure.statement(held.call)
     return Fix("do not register the hook", Applicability.PROOF, (Edit(facts.tree.places.span(statement), "pass"),))
 

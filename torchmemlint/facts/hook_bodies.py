@@ -47,7 +47,7 @@ class Stored:
     value: ast.expr
     path: str
     grows: bool
-    direct: bool  # a tensor that the hook was handed, as it came
+    handed: tuple[ast.expr, ...]  # what of it can be detached: none where tuples of tensors come as they are
 
 
 def hook_body(facts: FileFacts, node: ast.expr, function: Function, depth: int = 0) -> HookBody | None:
@@ -97,8 +97,11 @@ def _called(facts: FileFacts, node: ast.Call, function: Function, depth: int) ->
     return None
 
 
-def stored(body: HookBody) -> Iterator[Stored]:
-    """The tensors handed to a hook that it puts, with their graph, where they outlive the call."""
+def stored(body: HookBody, ends_in_output: bool) -> Iterator[Stored]:
+    """The tensors handed to a hook that it puts, with their graph, where they outlive the call.
+
+    `ends_in_output` says that the last argument is a module's output; all others come as tuples.
+    """
     facts, function = body.facts, body.function
     params = [p for p in function.params if p.arg not in body.named]
     if function.owner is not None and not function.is_static():
@@ -107,11 +110,27 @@ def stored(body: HookBody) -> Iterator[Stored]:
     marks = {p: Reason("handed to the hook", p, facts.relative) for p in handed}
     given: Environment = {p.arg: tensor(Grad.GRAPH, Device.UNKNOWN, (mark,)) for p, mark in marks.items()}
     evaluation = Evaluation(facts, function, given, 0).run()
-    names = {p.arg for p in handed}
+    tensors = {p.arg for p in handed[-1:] if ends_in_output}
+    tuples = {p.arg for p in handed} - tensors
     for node, path, value, grows in _keepings(facts, function):
         found = evaluation.values.get(value)
         if found is not None and _holds(found, list(marks.values())):
-            yield Stored(facts, function, node, value, path, grows, isinstance(value, ast.Name) and value.id in names)
+            yield Stored(facts, function, node, value, path, grows, tuple(_detachable(value, tensors, tuples)))
+
+
+def _detachable(value: ast.expr, tensors: set[str], tuples: set[str]) -> Iterator[ast.expr]:
+    """The expressions to detach inside what is stored: itself, or the tensors of a display."""
+    if isinstance(value, (ast.Tuple, ast.List)):
+        for element in value.elts:
+            yield from _detachable(element, tensors, tuples)
+    elif isinstance(value, ast.Dict):
+        for element in value.values:
+            yield from _detachable(element, tensors, tuples)
+    elif isinstance(value, ast.Name):
+        if value.id in tensors or value.id not in tuples:
+            yield value
+    elif not isinstance(value, (ast.Constant, ast.ListComp, ast.GeneratorExp, ast.DictComp, ast.Lambda)):
+        yield value
 
 
 def _holds(value: Value, marks: list[Reason]) -> bool:

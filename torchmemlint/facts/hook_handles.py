@@ -43,6 +43,11 @@ class Registration:
     on_module: bool
 
     @property
+    def ends_in_output(self) -> bool:
+        """Whether the hook's last argument is the module's output."""
+        return isinstance(self.call.func, ast.Attribute) and self.call.func.attr == "register_forward_hook"
+
+    @property
     def of_gradients(self) -> bool:
         """Whether the hook is handed gradients, which carry no graph."""
         return isinstance(self.call.func, ast.Attribute) and "backward" in self.call.func.attr

@@ -112,7 +112,7 @@ def _keeping(
     if body is None or not registration.on_module:
         return None
     arguments = _argument_names(registration.hook)
-    for kept in stored(body):
+    for kept in stored(body, registration.ends_in_output):
         if (registration.of_gradients and not kept.grows) or lets_go(facts, body, kept, arguments):
             continue
         confidence = Confidence.HIGH if kept.grows and registration.fate is Fate.DROPPED else Confidence.MEDIUM
