@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from torchmemlint.facts.approach import Approach, approaches, following
 from torchmemlint.facts.cleanup import Cleanup, cleanup, helper
 from torchmemlint.facts.deeds import Act, Deed, act_of, deeds, lazily_built, missing
+from torchmemlint.facts.guards import GuardKind, guards
 from torchmemlint.facts.holders import Holder, holders, live_views
 from torchmemlint.facts.library import library
 from torchmemlint.facts.project import TooManyCallers
@@ -106,7 +107,8 @@ def _nothing_before(
     acts = frozenset(act for way in ways for act in way.acts())
     since = [way.since for way in ways if way.since is not None]
     if not acts:
-        confidence = _first(facts, function) if not since else None  # else it may be another back end's turn
+        fits = not since and not _held_back(facts, found.call) and _does_more(facts, function, statement)
+        confidence = _first(facts, function) if fits else None  # after `since` it may be another back end's turn
         return Idle(found.call, Form.FIRST, confidence, why=_through(found)) if confidence is not None else None
     met = [deed for way in ways for deed in (*way.before, *way.carried)]
     if acts <= {Act.TAKES, Act.COMPUTES} and all(_plain(facts, deed) for deed in met):
@@ -116,6 +118,25 @@ def _nothing_before(
     if _builds(facts, statement) and _takes_next(facts, statement):
         return Idle(found.call, Form.BUILT, Confidence.MEDIUM, why=_through(found))
     return None
+
+
+def _held_back(facts: FileFacts, call: ast.Call) -> bool:
+    """Every so often, or when memory is short: then what was released is not the question."""
+    for guard in guards(facts, call, None):
+        if guard.kind is GuardKind.MEMORY:
+            return True
+        test = guard.node.test if isinstance(guard.node, ast.If) else None
+        if test is not None and any(isinstance(n, ast.BinOp) and isinstance(n.op, ast.Mod) for n in ast.walk(test)):
+            return True
+    return False
+
+
+def _does_more(facts: FileFacts, function: Function, statement: ast.stmt) -> bool:
+    """Whether the function has work of its own after the call, or reports on memory before; else it only cleans up."""
+    if function.is_module or any(True for later in following(facts, statement) for _ in deeds(facts, later)):
+        return True
+    reads = [call for call in function.calls if "reads_memory" in facts.effects(call)]
+    return any(not isinstance(parent, ast.If) for call in reads for parent in [facts.structure.statement(call)])
 
 
 def _builds(facts: FileFacts, statement: ast.stmt) -> bool:
