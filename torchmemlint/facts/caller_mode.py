@@ -31,7 +31,7 @@ class CallerMode:
     mode: GradMode
     certain: bool
     why: tuple[Reason, ...] = ()
-    unseen: bool = False  # only a library that is not described here may call it
+    unseen: bool = False  # called from where we cannot look: by a library not described here, or by too common a name
 
 
 def effective_mode(facts: FileFacts, node: ast.AST, level: int = 0) -> CallerMode:
@@ -59,7 +59,7 @@ def _of_function(facts: FileFacts, function: Function, level: int) -> CallerMode
         sure = list(facts.project.callers(function, facts))
         loose = list(_possible(facts, function))
     except TooManyCallers:
-        return CallerMode(GradMode.ON, False)
+        return CallerMode(GradMode.MAYBE, False, unseen=True)
     if _escapes(facts, function):
         return CallerMode(GradMode.MAYBE, False)
     if not sure and not loose:

@@ -46,6 +46,8 @@ def forward_of(facts: FileFacts, call: ast.Call) -> Forward | None:
         return None
     func = call.func
     called = facts.value(func)
+    if called.kind is Kind.TENSOR:
+        return Forward(path_of(func), Certainty.MODULE)  # what `torch.load` gave can be called: a whole module was saved
     if called.kind is Kind.MODULE:
         return Forward(path_of(func), Certainty.MODULE) if records(facts, called) and _torch(facts, called) else None
     if isinstance(func, ast.Attribute):
@@ -179,6 +181,8 @@ def given_value(facts: FileFacts, function: Function, name: str, level: int = 0)
                 value = given_value(other, scope, argument.id, level + 1)
         if value == HOST:
             continue
+        if value.kind is Kind.TENSOR:
+            value = Value(Kind.MODULE)  # loaded whole: a tensor could not be called
         found = value if found is None else join(found, value)
     return found if found is not None else UNKNOWN
 

@@ -126,7 +126,8 @@ class Calls:
         if isinstance(node.func, ast.Attribute):
             held |= self.walk.flow(node.func.value)
         if self.walk.is_plain(node):
-            return held & NONE
+            self.walk.mark(held, Fate.READ, node)
+            return NONE
         inner = tuple((facts, o) for o in inside.origins.values() if o.node is not None and gives_graph(o))
         if inner and not function.yields:
             paths = [self.path_from(node, function, o.path) for _, o in inner]

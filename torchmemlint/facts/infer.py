@@ -79,7 +79,7 @@ class Evaluation:
     def result(self) -> Value:
         """The joined value of all returns."""
         if not self.returned:
-            return HOST
+            return UNKNOWN if _is_left_to_others(self.function) else HOST
         done = self.returned[0]
         for value in self.returned[1:]:
             done = join(done, value)
@@ -584,7 +584,7 @@ class Evaluation:
         if word == "Leaf":
             return tensor(Grad.LEAF, device)
         if word in ("Flows", "OnHost", "OnDevice"):
-            if word == "Flows" and sources and all(s.kind is Kind.HOST for s in sources):
+            if word == "Flows" and sources and all(Kind.HOST in (s.kind, s.elem and s.elem.kind) for s in sources):
                 return HOST if not self._is_torch(node) else tensor(Grad.NONE)
             grad = Grad.NONE if self.mode(node) is GradMode.OFF else flow_grad(sources)
             carrier = next((s for s in sources if s.carries_graph), first)
@@ -632,6 +632,14 @@ class Evaluation:
         if node not in self._modes:
             self._modes[node] = mode_at(self.facts, node)
         return self._modes[node]
+
+
+def _is_left_to_others(function: Function) -> bool:
+    """A method without a body of its own, which subclasses write: `pass`, `...`, `raise NotImplementedError`."""
+    return all(
+        isinstance(statement, (ast.Pass, ast.Raise)) or (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
+        for statement in function.body
+    )
 
 
 def _tensorish(value: Value) -> bool:

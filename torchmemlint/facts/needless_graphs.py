@@ -135,7 +135,9 @@ def _sized(facts: FileFacts, found: Walk, origin: Origin, call: ast.Call, evalua
         confidence = Confidence.LOW  # a method that switches to eval itself guards itself, whoever calls it
     if not origin.has(Fate.READ, Fate.CUT, Fate.PASSED, Fate.RETURNED, Fate.TRAINED):
         confidence = Confidence.LOW  # a probe for shapes, a warm-up
-    if not evaluates and origin.has(Fate.LENT):
+    if not own and not origin.has(Fate.TRAINED) and _makes_graphs(found):
+        confidence = Confidence.LOW  # a part of something that is trained on: whose graph is cut where is its own affair
+    if not evaluates and origin.has(Fate.LENT) and not origin.has(Fate.TRAINED):
         confidence = Confidence.LOW  # who knows what that keeps
     if origin.forward is not None and origin.forward.certainty is Certainty.METHOD and not origin.has(Fate.CUT):
         confidence = Confidence.LOW
@@ -163,6 +165,12 @@ def _read_and_dropped(facts: FileFacts, found: Walk, origin: Origin) -> bool:
     if origin.has(Fate.RETURNED, Fate.PASSED) or (origin.inner and not origin.has(Fate.CUT)):
         return False
     return not _part_of_forward(facts, found.function, 0)
+
+
+def _makes_graphs(found: Walk) -> bool:
+    """Whether a function also runs forwards whose graph it hands on."""
+    kept = (Fate.TRAINED, Fate.RETURNED, Fate.STORED, Fate.YIELDED)
+    return any(isinstance(o.node, ast.Call) and (o.forward or o.inner) and o.has(*kept) for o in found.origins.values())
 
 
 def _part_of_forward(facts: FileFacts, function: Function, level: int) -> bool:
@@ -230,7 +238,7 @@ def _callers_drop(facts: FileFacts, function: Function, level: int) -> bool:
     for other, call in calls:
         found = walk(other, other.structure.function(call))
         origin = found.origins.get(call) if found is not None else None
-        if found is None or origin is None or origin.has(Fate.TRAINED, Fate.STORED, Fate.YIELDED, Fate.PASSED):
+        if found is None or origin is None or origin.has(Fate.TRAINED, Fate.STORED, Fate.YIELDED):
             return False
         if origin.has(Fate.RETURNED) and not _callers_drop(other, found.function, level + 1):
             return False
