@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.approach import captured, reads_after
-from torchmemlint.facts.deeds import begins
+from torchmemlint.facts.deeds import Act, begins, deeds
 from torchmemlint.facts.library import library
 from torchmemlint.facts.structure import Function
 from torchmemlint.facts.values import Device, Kind, Value
@@ -60,9 +60,21 @@ def _holder(
     moved = _moved(facts, statement, reads) if reads else None
     if reads and moved is None or not (_owned(facts, function, binding, name) or moved and _unknown_result(facts, binding, name)):
         return None
+    if moved is None and _callee_had_more(facts, binding.value):
+        return None
     value = _bound_value(facts, binding, name)
     straight = facts.structure.place(binding) in set(facts.structure.place(statement).chain())
     return Holder(name, binding, moved, value.device is Device.ACCELERATOR and straight)
+
+
+def _callee_had_more(facts: FileFacts, node: ast.expr) -> bool:
+    """A function of the user that computed: its temporaries went with it, and the cache may be emptied for them."""
+    if not isinstance(node, ast.Call) or facts.value(node.func).kind is Kind.MODULE:
+        return False
+    target = facts.resolve(node)
+    if target is None or not isinstance(target[1], Function):
+        return False
+    return any(deed.act is not Act.TAKES for statement in target[1].body for deed in deeds(target[0], statement))
 
 
 def _last_binding(
