@@ -3,9 +3,9 @@
 ## Why it costs memory or time
 
 `self.features = self.encoder(x)` keeps that tensor until the next call overwrites it: through backward, the
-optimizer step, evaluation, checkpointing. With no backward in between (evaluation with grad on) the whole
-graph behind it stays too: 288 MiB more allocated after the step for one kept activation of a small CNN
-on an H200 (328.8 against 40.8 MiB). It is retention, a constant; a list that takes one more tensor each call
+optimizer step, evaluation, checkpointing. One activation of a small CNN kept so
+held 144 MiB after each step and raised the peak by as much on an H200 (`fixtures/effects`); with no backward in
+between (evaluation with grad on) the whole graph behind it stays too. It is retention, a constant; a list that takes one more tensor each call
 grows without bound. `detach()` cuts the graph, the tensor itself stays.
 
 ## Bad
