@@ -204,9 +204,16 @@ def _measured_after(facts: FileFacts, statement: ast.stmt) -> bool:
     """Memory is read afterwards, or given to another allocator: the cache is emptied for that."""
     for later in following(facts, statement):
         for call in [n for n in ast.walk(later) if isinstance(n, ast.Call) and n in facts.structure.place_of]:
-            if "reads_memory" in facts.effects(call) or last_name(call) in _waking_methods():
+            if _reads_memory(facts, call) or last_name(call) in _waking_methods():
                 return True
     return False
+
+
+def _reads_memory(facts: FileFacts, call: ast.Call) -> bool:
+    """A reading or a reset of memory figures, of any back end."""
+    dotted = facts.names.dotted(call.func, facts.structure.function(call)) or ""
+    same = library().function(f"torch.cuda.{last_name(call)}") if dotted.startswith("torch.") else None
+    return "reads_memory" in facts.effects(call) or same is not None and "reads_memory" in same.effects
 
 
 @lru_cache(maxsize=1)
@@ -225,9 +232,16 @@ def _held(facts: FileFacts, statement: ast.stmt, ways: list[Approach]) -> list[H
         if not _lets_go(way):
             found = holders(facts, statement, partial(_passes, facts, way, statement))
             found = [h for h in found if not any(live_views(facts, statement, h))]
+            if any(_ran(facts, deed) for deed in way.before):
+                found = [h for h in found if h.moved is not None]
             if found:
                 return found
     return []
+
+
+def _ran(facts: FileFacts, deed: Deed) -> bool:
+    """Code that was run for what it does, not for a result: it may have let go of anything."""
+    return deed.act is Act.CALLS and isinstance(facts.structure.parent.get(deed.node), ast.Expr)
 
 
 def _lets_go(way: Approach) -> bool:
