@@ -91,11 +91,22 @@ def _judge(facts: FileFacts, function: Function, held: Held) -> tuple[Route, boo
     if mode_at(facts, held.statement) is GradMode.OFF or _is_buffer(facts, function.owner, held):
         return None
     route = next((r for r in routes(facts, function, held.statement) if not _released_on(r, held)), None)
-    if route is None or (not held.certain and not route.module) or _lets_go_elsewhere(facts, function, held, route):
+    if route is None or (not held.certain and not route.module) or _made_before_the_loop(facts, function, held):
+        return None
+    if _lets_go_elsewhere(facts, function, held, route):
         return None
     read = _is_read(facts, function, held)
     grows = held.grows and not _emptied_on(route, held)
     return route, grows, read, _confidence(facts, function, held, route, grows)
+
+
+def _made_before_the_loop(facts: FileFacts, function: Function, held: Held) -> bool:
+    """The same tensor stored again in each pass is not the step's own."""
+    loops = facts.structure.place(held.statement).loops()
+    if not loops or not isinstance(held.value_node, ast.Name):
+        return False
+    inside = {node for part in ast.iter_child_nodes(loops[-1]) for node in ast.walk(part)}
+    return not any(b in inside or b is loops[-1] for b in function.bound.get(held.value_node.id, []))
 
 
 def _released_on(route: Route, held: Held) -> bool:
