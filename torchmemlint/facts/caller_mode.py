@@ -55,34 +55,38 @@ def effective_mode(facts: FileFacts, node: ast.AST, level: int = 0) -> CallerMod
 def _of_function(facts: FileFacts, function: Function, level: int) -> CallerMode:
     if function.name == "<lambda>":
         return CallerMode(GradMode.MAYBE, False)
+    common = False
     try:
         sure = list(facts.project.callers(function, facts))
         loose = list(_possible(facts, function))
-    except TooManyCallers:
-        return CallerMode(GradMode.MAYBE, False, unseen=True)
+    except TooManyCallers:  # then the callers in its own file must do
+        sure, loose, common = list(facts.calls_to(function, function.name)), [], True
     if _escapes(facts, function):
         return CallerMode(GradMode.MAYBE, False)
     if not sure and not loose:
-        unseen = _framework_may_call(facts, function)
+        unseen = _framework_may_call(facts, function) or (common and function.owner is not None)
         return CallerMode(GradMode.MAYBE if unseen else GradMode.ON, False, unseen=unseen)
     if level >= LEVELS:
         return CallerMode(GradMode.ON, False)
     modes = [(other, call, effective_mode(other, call, level + 1)) for other, call in sure]
-    possible = [effective_mode(other, call, level + 1).mode for other, call in loose]
-    return _joined(modes, possible)
+    possible = [effective_mode(other, call, level + 1) for other, call in loose]
+    found = _joined(modes, possible)
+    return CallerMode(found.mode, found.certain and not common, found.why, found.unseen)
 
 
-def _joined(modes: list[tuple[FileFacts, ast.Call, CallerMode]], possible: list[GradMode]) -> CallerMode:
+def _joined(modes: list[tuple[FileFacts, ast.Call, CallerMode]], possible: list[CallerMode]) -> CallerMode:
     """Unguarded where any known caller is; a guard at a call that may mean this function makes it doubtful."""
     on = [(facts, call, mode) for facts, call, mode in modes if mode.mode is GradMode.ON]
+    doubts = [mode for mode in possible if mode.mode is not GradMode.ON]
     if modes and not on:
-        every = {mode.mode for _, _, mode in modes}
-        return CallerMode(GradMode.OFF if every == {GradMode.OFF} else GradMode.MAYBE, not possible)
-    if not modes and any(mode is not GradMode.ON for mode in possible):
-        return CallerMode(GradMode.MAYBE, False)
+        known = [mode for _, _, mode in modes]
+        off = all(mode.mode is GradMode.OFF for mode in known)
+        return CallerMode(GradMode.OFF if off else GradMode.MAYBE, not possible, unseen=all(mode.unseen for mode in known))
+    if not modes and doubts:
+        return CallerMode(GradMode.MAYBE, False, unseen=all(mode.unseen for mode in doubts))
     why = tuple(Reason("called with grad on", call, facts.relative) for facts, call, _ in on[:3])
     certain = len(on) == len(modes) and bool(modes) and all(mode.certain for _, _, mode in on)
-    return CallerMode(GradMode.ON, certain and GradMode.OFF not in possible and GradMode.MAYBE not in possible, why)
+    return CallerMode(GradMode.ON, certain and not doubts, why)
 
 
 def _possible(facts: FileFacts, function: Function) -> Iterator[tuple[FileFacts, ast.Call]]:
@@ -90,7 +94,7 @@ def _possible(facts: FileFacts, function: Function) -> Iterator[tuple[FileFacts,
     if function.owner is None or (function.name.startswith("__") and function.name != "__call__"):
         return
     above = {base[1] for base in facts.lineage(function.owner) if not isinstance(base, str)}
-    files = [path for path in facts.project.mentioning(function.name) if path != facts.relative]
+    files = [path for path in facts.project.mentioning(f".{function.name}(") if path != facts.relative]
     if len(files) > 60:
         raise TooManyCallers
     for other in [facts, *[found for path in files if (found := facts.project.facts(path)) is not None]]:

@@ -68,9 +68,8 @@ def _groups(facts: FileFacts, verdicts: list[_Verdict]) -> Iterator[list[_Verdic
     """Verdicts of one function by the switch to eval; what works on the output of another goes with it."""
     region_of = {verdict.origin: verdict.region for verdict in verdicts}
     for verdict in verdicts:
-        if verdict.region is None:
-            above = [region_of[origin] for origin in verdict.origin.inputs if origin in region_of]
-            region_of[verdict.origin] = next((region for region in above if region is not None), None)
+        above = [region_of[origin] for origin in verdict.origin.inputs - {verdict.origin} if origin in region_of]
+        region_of[verdict.origin] = next((region for region in above if region is not None), verdict.region)
     for region in dict.fromkeys(region_of.values()):
         group = [verdict for verdict in verdicts if region_of[verdict.origin] is region]
         yield sorted(group, key=lambda verdict: facts.tree.places.span(verdict.call))
@@ -137,6 +136,8 @@ def _sized(facts: FileFacts, found: Walk, origin: Origin, call: ast.Call, evalua
         confidence = Confidence.LOW  # a probe for shapes, a warm-up
     if not own and not origin.has(Fate.TRAINED) and _makes_graphs(found):
         confidence = Confidence.LOW  # a part of something that is trained on: whose graph is cut where is its own affair
+    if not evaluates and found.function.name == "__init__":
+        confidence = Confidence.LOW  # once, while something is built
     if not evaluates and origin.has(Fate.LENT) and not origin.has(Fate.TRAINED):
         confidence = Confidence.LOW  # who knows what that keeps
     if origin.forward is not None and origin.forward.certainty is Certainty.METHOD and not origin.has(Fate.CUT):

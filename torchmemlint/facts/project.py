@@ -137,6 +137,9 @@ class Project:
         if function.outer is not None and not function.outer.is_module and function.owner is None:
             return  # a nested function is called where it is defined
         paths = [path for path in self.mentioning(name) if path != facts.relative]
+        if len(paths) > MAX_CALLER_FILES:  # a short name is part of many words
+            called = set(self.mentioning(f"{name}("))
+            paths = [path for path in paths if path in called]
         if len(paths) > MAX_CALLER_FILES:
             raise TooManyCallers
         for path in paths:
