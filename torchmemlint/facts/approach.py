@@ -80,6 +80,8 @@ def _passed(facts: FileFacts, ways: list[Approach], earlier: ast.stmt) -> tuple[
         if leaves(arm):
             continue
         met, since = _arm(facts, arm)
+        if not arm:  # what is released on a condition may have been released
+            met = tuple(deed for deed in _arm(facts, earlier.body)[0] if deed.act is Act.RELEASES)
         first = (arm[0],) if arm else ()
         for way in ways:
             longer = replace(way, before=(*way.before, *met), since=since, blocks=(*way.blocks, *first))

@@ -29,6 +29,7 @@ from torchmemlint.model import Confidence
 if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
 
+MAX_READING_HOPS = 2
 COMMENTED_DEL = re.compile(r"#\s*del[ (]\s*([\w, ]+)\)?\s*$")
 
 
@@ -209,11 +210,16 @@ def _measured_after(facts: FileFacts, statement: ast.stmt) -> bool:
     return False
 
 
-def _reads_memory(facts: FileFacts, call: ast.Call) -> bool:
-    """A reading or a reset of memory figures, of any back end."""
+def _reads_memory(facts: FileFacts, call: ast.Call, depth: int = 0) -> bool:
+    """A reading or a reset of memory figures, of any back end, or a helper around one."""
     dotted = facts.names.dotted(call.func, facts.structure.function(call)) or ""
     same = library().function(f"torch.cuda.{last_name(call)}") if dotted.startswith("torch.") else None
-    return "reads_memory" in facts.effects(call) or same is not None and "reads_memory" in same.effects
+    if "reads_memory" in facts.effects(call) or same is not None and "reads_memory" in same.effects:
+        return True
+    target = facts.resolve(call) if depth < MAX_READING_HOPS else None
+    if target is None or not isinstance(target[1], Function):
+        return False
+    return any(_reads_memory(target[0], inner, depth + 1) for inner in target[1].calls)
 
 
 @lru_cache(maxsize=1)
