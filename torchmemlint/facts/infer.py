@@ -462,6 +462,9 @@ class Evaluation:
             value = self._of_function(facts, definition, node, receiver, arguments, keywords)
             if value.kind is not Kind.UNKNOWN:
                 return value
+            known = library().function(self.facts.names.dotted(node.func, self.function) or "")
+            if known is not None and known.result == "Flows":  # the project is the library: its code may be native
+                return self.applied(known, node, None, inputs, keywords)
             if definition.owner is not None and definition.name == "forward":
                 return self.forwarded(node, receiver or UNKNOWN, inputs)
             return value
@@ -551,7 +554,7 @@ class Evaluation:
 
     def _device(self, node: ast.Call, word: str) -> Device:
         """The device that `device=`, `.to(...)`, `.cuda()` name: only a literal host says host."""
-        given = next((k.value for k in node.keywords if k.arg == "device"), None)
+        given = next((k.value for k in node.keywords if k.arg in ("device", "map_location")), None)
         attr = node.func.attr if isinstance(node.func, ast.Attribute) else ""
         if given is None and attr == "to" and node.args:
             given = node.args[0]

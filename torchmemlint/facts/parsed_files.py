@@ -16,7 +16,7 @@ from torchmemlint.facts.structure import Structure
 from torchmemlint.source import BadFile, Source, Tree
 
 MAX_FILE = 2_000_000
-MAX_KEPT = 6_000_000  # bytes of source text whose trees are kept
+MAX_KEPT = 12_000_000  # bytes of source text whose trees are kept
 
 
 class Files(Protocol):

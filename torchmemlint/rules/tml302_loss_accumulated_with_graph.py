@@ -76,7 +76,8 @@ def check(file: FileModel) -> Iterator[Finding]:
     for kept in file.sums():
         what = f"`{file.text(kept.target)}` sums `{file.text(kept.added)}` with its graph on every step"
         confidence = Confidence.HIGH if kept.certain else Confidence.MEDIUM
-        applicability = Applicability.SAFE if kept.freed and not kept.retained else Applicability.UNSAFE
+        safe = kept.freed and not kept.retained and not kept.via  # a meter may be handed numbers as well
+        applicability = Applicability.SAFE if safe else Applicability.UNSAFE
         why = [*kept.value.why, kept.loop, *kept.via]
         fix = file.detached(kept.added, applicability)
         yield file.finding(RULE, kept.node, f"{what}: {kept.cost}", confidence, why, fix)
