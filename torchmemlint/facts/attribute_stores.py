@@ -101,11 +101,16 @@ def _judge(facts: FileFacts, function: Function, held: Held) -> tuple[Route, boo
 
 
 def _made_before_the_loop(facts: FileFacts, function: Function, held: Held) -> bool:
-    """The same tensor stored again in each pass is not the step's own."""
+    """The same tensor stored again in each pass is not the step's own: its origin stands before the loop."""
     loops = facts.structure.place(held.statement).loops()
-    if not loops or not isinstance(held.value_node, ast.Name):
+    if not loops:
         return False
     inside = {node for part in ast.iter_child_nodes(loops[-1]) for node in ast.walk(part)}
+    if held.value.why and held.value.why[0].node in facts.structure.parent:
+        origin = held.value.why[0].node
+        return origin not in inside and facts.structure.function(origin) is function
+    if not isinstance(held.value_node, ast.Name):
+        return False
     return not any(b in inside or b is loops[-1] for b in function.bound.get(held.value_node.id, []))
 
 
