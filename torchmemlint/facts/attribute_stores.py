@@ -106,9 +106,9 @@ def _made_before_the_loop(facts: FileFacts, function: Function, held: Held) -> b
     if not loops:
         return False
     inside = {node for part in ast.iter_child_nodes(loops[-1]) for node in ast.walk(part)}
-    if held.value.why and held.value.why[0].node in facts.structure.parent:
-        origin = held.value.why[0].node
-        return origin not in inside and facts.structure.function(origin) is function
+    origin = held.value.why[0].node if held.value.why else None
+    if origin in facts.structure.parent and facts.structure.function(origin) is function and origin not in inside:
+        return True
     if not isinstance(held.value_node, ast.Name):
         return False
     return not any(b in inside or b is loops[-1] for b in function.bound.get(held.value_node.id, []))
