@@ -79,7 +79,7 @@ class Evaluation:
     def result(self) -> Value:
         """The joined value of all returns."""
         if not self.returned:
-            return UNKNOWN if _is_left_to_others(self.function) else HOST
+            return UNKNOWN if self.function.left_to_others else HOST
         done = self.returned[0]
         for value in self.returned[1:]:
             done = join(done, value)
@@ -635,14 +635,6 @@ class Evaluation:
         if node not in self._modes:
             self._modes[node] = mode_at(self.facts, node)
         return self._modes[node]
-
-
-def _is_left_to_others(function: Function) -> bool:
-    """A method without a body of its own, which subclasses write: `pass`, `...`, `raise NotImplementedError`."""
-    return all(
-        isinstance(statement, (ast.Pass, ast.Raise)) or (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
-        for statement in function.body
-    )
 
 
 def _tensorish(value: Value) -> bool:

@@ -18,7 +18,7 @@ from torchmemlint.facts.graph_fate import Walk, walk
 from torchmemlint.facts.graph_origins import Fate, Origin
 from torchmemlint.facts.project import TooManyCallers
 from torchmemlint.facts.structure import Block, Function
-from torchmemlint.facts.tests_of_user import is_test
+from torchmemlint.facts.tests_of_user import is_smoke_test, is_test
 from torchmemlint.facts.values import Grad, Kind, Reason
 from torchmemlint.model import Confidence
 
@@ -136,6 +136,8 @@ def _sized(facts: FileFacts, found: Walk, origin: Origin, call: ast.Call, evalua
         confidence = Confidence.LOW  # a probe for shapes, a warm-up
     if not own and not origin.has(Fate.TRAINED) and _makes_graphs(found):
         confidence = Confidence.LOW  # a part of something that is trained on: whose graph is cut where is its own affair
+    if is_smoke_test(facts, found.function, origin.path, call):
+        confidence = Confidence.LOW
     if not evaluates and found.function.name == "__init__":
         confidence = Confidence.LOW  # once, while something is built
     if not evaluates and origin.has(Fate.LENT) and not origin.has(Fate.TRAINED):

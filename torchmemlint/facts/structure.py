@@ -116,6 +116,14 @@ class Function:
     def is_static(self) -> bool:
         return any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in self.decorators)
 
+    @property
+    def left_to_others(self) -> bool:
+        """A body for subclasses to write: `pass`, `...`, `raise NotImplementedError`."""
+        return all(
+            isinstance(node, (ast.Pass, ast.Raise)) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+            for node in self.body
+        )
+
     def self_name(self) -> str | None:
         """The name of the instance (or class) parameter of a method."""
         if self.owner is None or self.is_static() or not self.params:
