@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from torchmemlint.facts.heat import HeatMap
-from torchmemlint.facts.infer import TENSOR_ONLY_METHODS, Environment, Evaluation
+from torchmemlint.facts.infer import Environment, Evaluation
 from torchmemlint.facts.library import Signature, library
-from torchmemlint.facts.paths import path_of
 from torchmemlint.facts.parsed_files import Parsed
+from torchmemlint.facts.paths import path_of
 from torchmemlint.facts.project import Project, TooManyCallers
 from torchmemlint.facts.structure import Class, Function
 from torchmemlint.facts.values import UNKNOWN, Kind, Value
@@ -21,6 +21,10 @@ from torchmemlint.facts.values import UNKNOWN, Kind, Value
 Definition = tuple["FileFacts", Function | Class]
 Base = tuple["FileFacts", Class] | str
 MAX_BASES = 8
+TENSOR_ONLY_METHODS = frozenset(
+    {"detach", "detach_", "backward", "item", "requires_grad_", "unsqueeze", "squeeze", "view_as", "expand_as", "argmax",
+     "argmin", "contiguous", "permute", "softmax", "log_softmax", "clamp", "masked_fill", "numel", "new_zeros", "data_ptr"}
+)  # fmt: skip
 
 
 class FileFacts:

@@ -163,3 +163,20 @@ def _join_optional(one: Value | None, two: Value | None) -> Value | None:
     if one is None or two is None:
         return one or two
     return join(one, two)
+
+
+def with_element(container: Value, value: Value) -> Value:
+    """A container that also holds `value`: a graph or a tensor among its elements decides."""
+    old = container.elem
+    if old is None or (value.is_tensor and not old.carries_graph):
+        return replace(container, elem=value)
+    return container
+
+
+def join_all(values: list[Value]) -> Value | None:
+    if not values:
+        return None
+    done = values[0]
+    for value in values[1:]:
+        done = join(done, value)
+    return done
