@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from torchmemlint.facts.guards import RARE, Guard, GuardKind, guards
 from torchmemlint.facts.library import library
-from torchmemlint.facts.project import TooManyCallers
 from torchmemlint.facts.structure import Class, Function
 from torchmemlint.facts.values import Kind
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from torchmemlint.facts.project import Project
 
 MAX_HOPS = 3
+MAX_FILES = 40  # a name in more files than this says nothing about what is called
 WORDS = {"empties_cache": "empty_cache", "collects_garbage": "collect", "synchronizes": "synchronize"}
 
 
@@ -108,26 +108,35 @@ class Reach:
     def _up(
         self, level: list[tuple[FileFacts, Function]], seen: set[Function], found: set[str], own_only: bool
     ) -> list[tuple[FileFacts, Function]]:
-        following: list[tuple[FileFacts, Function]] = []
+        """Functions that call something of this level's name. By name alone: this only opens the gate wider."""
+        names: list[str] = []
         for facts, function in level:
             if function in seen or function.is_module or function.name == "<lambda>":
                 continue
             seen.add(function)
-            if "hot" in facts.framework_effects(function) or function.name.startswith("__"):
+            if function.name.startswith("__") or "hot" in facts.framework_effects(function):
                 continue
-            found.add(function.name)
-            if own_only:
+            if function.name not in found:
+                found.add(function.name)
+                names.append(function.name)
+        following: list[tuple[FileFacts, Function]] = []
+        for name in names if not own_only else ():
+            paths = self._project.mentioning(name)
+            if len(paths) > MAX_FILES:
                 continue
-            try:
-                following.extend((f, f.structure.function(c)) for f, c in self._project.callers(function, facts))
-            except TooManyCallers:
-                continue
+            for path in paths:
+                facts_there = self._project.facts(path)
+                if facts_there is not None:
+                    calls = facts_there.calls_named.get(name, ())
+                    following.extend((facts_there, facts_there.structure.function(call)) for call in calls)
         return following
 
 
 def is_direct(facts: FileFacts, call: ast.Call, effect: str) -> bool:
     """Whether a call is the library's own: by its dotted name, or `empty_cache()` on an unknown device module."""
-    if last_name(call) != WORDS[effect] and effect not in _named_effects(facts, call):
+    if effect in _named_effects(facts, call):
+        return True  # most calls are named in full: nothing needs to be evaluated for them
+    if last_name(call) != WORDS[effect]:
         return False
     if effect in facts.effects(call):
         return True
