@@ -68,6 +68,8 @@ class Calls:
         if name in ASKS:
             self.walk.mark(inputs, Fate.ASKED, node)
             return NONE
+        if receiver and name == "numpy":
+            self.walk.mark(receiver, Fate.BARE, node)
         if self.walk.is_plain(node) or (receiver and name in CUTS):
             self.walk.mark(inputs, Fate.CUT if name in CUTS else Fate.READ, node)
             return NONE

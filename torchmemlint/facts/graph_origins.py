@@ -29,6 +29,7 @@ class Fate(enum.Enum):
     YIELDED = "yielded"
     PASSED = "passed"  # given to a call that is not known
     LENT = "lent"  # given to a call that is not known, whose result is used
+    BARE = "bare"  # `.numpy()` with nothing cut before: raises on a graph, so there is none
     CUT = "cut"  # detached
     READ = "read"  # turned into something without a graph
     ASKED = "asked"  # only its shape, device or the like

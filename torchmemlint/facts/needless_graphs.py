@@ -102,7 +102,7 @@ def _judge(facts: FileFacts, found: Walk, origin: Origin, call: ast.Call) -> _Ve
     evaluates = origin.modes == switches.EVAL
     if _legacy(facts, found.function):
         return None
-    if origin.switch.frozen or origin.has(Fate.STORED, Fate.YIELDED) or _wants_input_gradient(facts, call):
+    if origin.switch.frozen or origin.has(Fate.STORED, Fate.YIELDED, Fate.BARE) or _wants_input_gradient(facts, call):
         return None
     if origin.has(Fate.TRAINED):
         if not _only_when_training(found, origin):

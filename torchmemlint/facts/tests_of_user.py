@@ -48,6 +48,8 @@ def _made_up(facts: FileFacts, function: Function, node: ast.expr, depth: int = 
     if isinstance(node, ast.Name) and depth < 3:
         bound = function.bound.get(node.id, [])
         return bool(bound) and all(isinstance(b, ast.Assign) and _made_up(facts, function, b.value, depth + 1) for b in bound)
+    if isinstance(node, ast.Subscript):
+        return _made_up(facts, function, node.value, depth)
     if not isinstance(node, ast.Call):
         return False
     dotted = facts.names.dotted(node.func, function) or ""
