@@ -81,7 +81,9 @@ def _joined(modes: list[tuple[FileFacts, ast.Call, CallerMode]], possible: list[
     if modes and not on:
         known = [mode for _, _, mode in modes]
         off = all(mode.mode is GradMode.OFF for mode in known)
-        return CallerMode(GradMode.OFF if off else GradMode.MAYBE, not possible, unseen=all(mode.unseen for mode in known))
+        return CallerMode(
+            GradMode.OFF if off else GradMode.MAYBE, not possible, unseen=all(mode.unseen for mode in known)
+        )
     if not modes and doubts:
         return CallerMode(GradMode.MAYBE, False, unseen=all(mode.unseen for mode in doubts))
     why = tuple(Reason("called with grad on", call, facts.relative) for facts, call, _ in on[:3])
@@ -125,7 +127,7 @@ def _escapes(facts: FileFacts, function: Function) -> bool:
 
 
 def _references(facts: FileFacts) -> dict[str, list[ast.Name | ast.Attribute]]:
-    """Names and attributes of a file that are read without being called on the spot, started or run as a script's main."""
+    """Names and attributes of a file that are read without being called or started on the spot."""
     cached = facts.project.references.get(facts)
     if cached is None:
         cached = {}
@@ -152,7 +154,7 @@ def _started(facts: FileFacts, node: ast.AST, parent: ast.AST) -> bool:
 
 
 def _decorator_registers(facts: FileFacts, function: Function, decorator: ast.expr) -> bool:
-    """A decorator that is neither a library's nor read here may do anything; only those of pipelines hand functions on."""
+    """A decorator that is a method of a registry or an engine hands the function on."""
     target = decorator.func if isinstance(decorator, ast.Call) else decorator
     return isinstance(target, ast.Attribute) and target.attr in ("on", "register", "register_module")
 
@@ -178,7 +180,10 @@ def _left_off(facts: FileFacts) -> bool:
         last: dict[Function, bool] = {}
         for call in facts.calls_named.get("set_grad_enabled", ()):
             function = facts.structure.function(call)
-            if isinstance(facts.structure.parent[call], ast.Expr) and facts.names.dotted(call.func, function) in SWITCHES:
+            if (
+                isinstance(facts.structure.parent[call], ast.Expr)
+                and facts.names.dotted(call.func, function) in SWITCHES
+            ):
                 given = call.args[0] if call.args else None
                 last[function] = isinstance(given, ast.Constant) and not given.value
         cached = any(off for function, off in last.items() if not function.is_module)

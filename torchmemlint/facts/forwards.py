@@ -47,7 +47,9 @@ def forward_of(facts: FileFacts, call: ast.Call) -> Forward | None:
     func = call.func
     called = facts.value(func)
     if called.kind is Kind.TENSOR:
-        return Forward(path_of(func), Certainty.MODULE)  # what `torch.load` gave can be called: a whole module was saved
+        return Forward(
+            path_of(func), Certainty.MODULE
+        )  # what `torch.load` gave can be called: a whole module was saved
     if called.kind is Kind.MODULE:
         return Forward(path_of(func), Certainty.MODULE) if records(facts, called) and _torch(facts, called) else None
     if isinstance(func, ast.Attribute):
@@ -64,7 +66,12 @@ def _method(facts: FileFacts, call: ast.Call, func: ast.Attribute) -> Forward | 
         if func.attr == "forward":
             return Forward(path, Certainty.MODULE) if records(facts, receiver) else None
         found = facts.method(receiver.ref, func.attr) if receiver.ref else None
-        if found is None and library().method("torch.nn.Module", func.attr) is None and _given(call) and not func.attr.startswith("_"):
+        if (
+            found is None
+            and library().method("torch.nn.Module", func.attr) is None
+            and _given(call)
+            and not func.attr.startswith("_")
+        ):
             return Forward(path, Certainty.METHOD)
     if receiver.kind is Kind.UNKNOWN and isinstance(func.value, ast.Name) and _given(call):
         if _is_param(facts, call, func.value.id) and func.value.id != facts.structure.function(call).self_name():
@@ -73,7 +80,11 @@ def _method(facts: FileFacts, call: ast.Call, func: ast.Attribute) -> Forward | 
 
 
 def _given(call: ast.Call) -> bool:
-    return any(not isinstance(a, ast.Constant) for a in call.args) or any(k.arg is None for k in call.keywords) or bool(call.keywords)
+    return (
+        any(not isinstance(a, ast.Constant) for a in call.args)
+        or any(k.arg is None for k in call.keywords)
+        or bool(call.keywords)
+    )
 
 
 def _is_param(facts: FileFacts, call: ast.Call, name: str) -> bool:
@@ -101,8 +112,15 @@ def _torch(facts: FileFacts, value: Value) -> bool:
     """A receiver known only from `.eval()` is torch's where the file has torch and no other engine."""
     if value.ref:
         return True
-    roots = {alias.name.split(".")[0] for _, node in facts.structure.imports if isinstance(node, ast.Import) for alias in node.names}
-    roots |= {(node.module or "").split(".")[0] for _, node in facts.structure.imports if isinstance(node, ast.ImportFrom)}
+    roots = {
+        alias.name.split(".")[0]
+        for _, node in facts.structure.imports
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    roots |= {
+        (node.module or "").split(".")[0] for _, node in facts.structure.imports if isinstance(node, ast.ImportFrom)
+    }
     return not roots & set(ENGINES)
 
 
@@ -144,7 +162,11 @@ def has_parameters(facts: FileFacts, owner: Class) -> bool:
 
 def _brings_parameters(facts: FileFacts, base: object) -> bool:
     if isinstance(base, str):
-        return base != "torch.nn.Module" and not library().is_subclass(base, "torch.nn.Stateless") and not base.startswith("builtins.")
+        return (
+            base != "torch.nn.Module"
+            and not library().is_subclass(base, "torch.nn.Stateless")
+            and not base.startswith("builtins.")
+        )
     assert isinstance(base, tuple)
     home, owner = base
     init = owner.methods.get("__init__")

@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 
 GROWS = frozenset({"append", "extend", "appendleft"})
 GROWS_IF_CONTAINER = frozenset({"add", "insert", "update", "setdefault"})
-FIXED = ("torch.jit.", "torch.quantization.", "torch.ao.quantization.", "torch.export.", "torch2trt.", "tensorrt.", "onnxruntime.")
+FIXED = (
+    "torch.jit.",
+    "torch.quantization.",
+    "torch.ao.quantization.",
+    "torch.export.",
+    "torch2trt.",
+    "tensorrt.",
+    "onnxruntime.",
+)
 
 
 class Calls:
@@ -37,14 +45,24 @@ class Calls:
 
     def call(self, node: ast.Call) -> Held:
         func = node.func
-        receiver = self.walk.flow(func.value) if isinstance(func, ast.Attribute) else self.walk.flow(func) if not isinstance(func, ast.Name) else NONE
-        given = frozenset().union(*[self.walk.flow(a) for a in node.args], *[self.walk.flow(k.value) for k in node.keywords])
+        receiver = (
+            self.walk.flow(func.value)
+            if isinstance(func, ast.Attribute)
+            else self.walk.flow(func)
+            if not isinstance(func, ast.Name)
+            else NONE
+        )
+        given = frozenset().union(
+            *[self.walk.flow(a) for a in node.args], *[self.walk.flow(k.value) for k in node.keywords]
+        )
         self.switch(node)
         inputs = receiver | given
         if self.training(node, inputs):
             return NONE
         forward = forward_of(self.facts, node)
-        if forward is not None and (forward.certainty is not Certainty.PARAMETER or isinstance(func, ast.Name) or not self.known_target(node)):
+        if forward is not None and (
+            forward.certainty is not Certainty.PARAMETER or isinstance(func, ast.Name) or not self.known_target(node)
+        ):
             return inputs | {self.began(node, forward, inputs)}
         target = self.facts.resolve(node)
         if target is not None and isinstance(target[1], Function):
@@ -73,7 +91,11 @@ class Calls:
         if self.walk.is_plain(node) or (receiver and name in CUTS):
             self.walk.mark(inputs, Fate.CUT if name in CUTS else Fate.READ, node)
             return NONE
-        if given and not self.dotted(node).startswith(("torch.", "builtins.")) and self.facts.value(node).kind is Kind.UNKNOWN:
+        if (
+            given
+            and not self.dotted(node).startswith(("torch.", "builtins."))
+            and self.facts.value(node).kind is Kind.UNKNOWN
+        ):
             self.walk.mark(given, Fate.LENT, node)
         return inputs
 
@@ -83,7 +105,10 @@ class Calls:
     def grows(self, func: ast.Attribute) -> bool:
         if func.attr in GROWS or (func.attr.endswith("_") and not func.attr.endswith("__")):
             return True
-        return func.attr in GROWS_IF_CONTAINER and self.values.get(func.value, UNKNOWN).kind in (Kind.CONTAINER, Kind.TUPLE)
+        return func.attr in GROWS_IF_CONTAINER and self.values.get(func.value, UNKNOWN).kind in (
+            Kind.CONTAINER,
+            Kind.TUPLE,
+        )
 
     def training(self, node: ast.Call, inputs: Held) -> bool:
         """Backward, gradients or an optimizer's step: what it is given is trained on."""
@@ -91,7 +116,9 @@ class Calls:
         effects = self.facts.effects(node)
         name = func.attr if isinstance(func, ast.Attribute) else dotted.rsplit(".", 1)[-1]
         trains = name in ("backward", "manual_backward") or dotted == "torch.autograd.grad" or "backward" in effects
-        optimizer = any(self.values.get(a, UNKNOWN).kind is Kind.OPTIMIZER for a in [*node.args, *[k.value for k in node.keywords]])
+        optimizer = any(
+            self.values.get(a, UNKNOWN).kind is Kind.OPTIMIZER for a in [*node.args, *[k.value for k in node.keywords]]
+        )
         if trains or (optimizer and inputs):
             self.walk.mark(inputs, Fate.TRAINED, node)
         if trains or "steps" in effects:
@@ -105,7 +132,9 @@ class Calls:
         """The origin at a call, with what its module is switched to each time it is met."""
         origin = self.walk.origins.get(node)
         if origin is None:
-            self.walk.origins[node] = origin = Origin(node, forward, path or (forward.path if forward is not None else None))
+            self.walk.origins[node] = origin = Origin(
+                node, forward, path or (forward.path if forward is not None else None)
+            )
         switch = self.walk.switches.of(origin.path)
         origin.modes |= switch.modes
         origin.switch = switches.join(switch, origin.switch) if origin.switch is not switches.NOTHING else switch
@@ -119,7 +148,7 @@ class Calls:
             if inside is not None:
                 self.apply_switches(node, function, inside)
             return NONE
-        if inside is None or self.facts.value(node).kind is Kind.HOST and not inputs and not inside.switches.known:
+        if inside is None or (self.facts.value(node).kind is Kind.HOST and not inputs and not inside.switches.known):
             return NONE
         if inside.trains:
             self.walk.trains.append(node)
@@ -154,7 +183,9 @@ class Calls:
                 else:
                     self.walk.mark(held, fate, node)
         if any(isinstance(a, ast.Starred) for a in node.args) or any(k.arg is None for k in node.keywords):
-            return back | frozenset().union(*[self.walk.flow(a) for a in node.args], *[self.walk.flow(k.value) for k in node.keywords])
+            return back | frozenset().union(
+                *[self.walk.flow(a) for a in node.args], *[self.walk.flow(k.value) for k in node.keywords]
+            )
         return back
 
     def kept_by_receiver(self, node: ast.Call, held: Held) -> None:
@@ -164,7 +195,9 @@ class Calls:
         if base is not None and root is not None and self.walk.is_local(root):
             self.walk.held[base] = self.walk.held_by(base) | held
         else:
-            self.walk.mark(held, Fate.STORED if root == self.walk.function.self_name() and base == root else Fate.PASSED, node)
+            self.walk.mark(
+                held, Fate.STORED if root == self.walk.function.self_name() and base == root else Fate.PASSED, node
+            )
 
     def path_from(self, node: ast.Call, function: Function, path: str | None) -> str | None:
         """A path of the callee in the caller's words."""
@@ -228,7 +261,11 @@ class Calls:
         if target is not None:
             inside = self.inside(target[0], target[1]) if isinstance(target[1], Function) else None
             found = inside.returned if inside is not None else []
-            return switches.Switch(found[0].modes, found[0].frozen, node if found[0].by else None) if len(found) == 1 else switches.NOTHING
+            return (
+                switches.Switch(found[0].modes, found[0].frozen, node if found[0].by else None)
+                if len(found) == 1
+                else switches.NOTHING
+            )
         return self.switch_of(node.args[0]) if node.args and path_of(node.args[0]) is not None else switches.NOTHING
 
     def inside(self, facts: FileFacts, function: Function) -> Walk | None:

@@ -141,19 +141,27 @@ class Walk:
                 for path, frozen in switches.frozen_modules(node.iter, node.body):
                     self.switches.freeze(path, frozen)
             self.held = _united(before, self.held)
-            self.switches = known.merge(self.switches) if isinstance(node, ast.While) or not self.whole(node) else self.switches
+            self.switches = (
+                known.merge(self.switches) if isinstance(node, ast.While) or not self.whole(node) else self.switches
+            )
         self.block(node.orelse)
 
     def whole(self, node: ast.For | ast.AsyncFor) -> bool:
         """A loop over modules or their parameters is taken to run: what it switches is switched afterwards."""
-        return not any(isinstance(n, (ast.For, ast.While)) for s in node.body for n in ast.walk(s)) and len(node.body) <= 3
+        return (
+            not any(isinstance(n, (ast.For, ast.While)) for s in node.body for n in ast.walk(s)) and len(node.body) <= 3
+        )
 
     def spread(self, target: ast.expr, over: ast.expr, inward: bool) -> None:
         """`for m in models: m.eval()` switches the models; `for m in models: m(x)` runs switched ones."""
         if not isinstance(target, ast.Name):
             return
         call = over.func.value if isinstance(over, ast.Call) and isinstance(over.func, ast.Attribute) else None
-        source = path_of(call if call is not None and isinstance(over, ast.Call) and over.func.attr in ("values", "modules") else over)  # type: ignore[attr-defined]
+        source = path_of(
+            call
+            if call is not None and isinstance(over, ast.Call) and over.func.attr in ("values", "modules")
+            else over
+        )  # type: ignore[attr-defined]
         elements = over.elts if isinstance(over, (ast.Tuple, ast.List)) else []
         if inward and source is not None:
             self.switches.bind(target.id, self.switches.of(source))
@@ -230,7 +238,12 @@ class Walk:
 
     def is_local(self, root: str) -> bool:
         params = {param.arg for param in self.function.params}
-        return root in self.function.bound and root not in params and root not in self.function.globals and not self.function.is_module
+        return (
+            root in self.function.bound
+            and root not in params
+            and root not in self.function.globals
+            and not self.function.is_module
+        )
 
     def is_plain(self, node: ast.expr) -> bool:
         """Whether a value certainly has no graph."""
@@ -348,8 +361,12 @@ def _before(facts: FileFacts, function: Function, depth: int) -> Switches:
         own, theirs = function.self_name(), init.self_name()
         for path, switch in _ends_with(facts, init, depth).items():
             if own is not None and theirs is not None and (path == theirs or path.startswith(f"{theirs}.")):
-                stays = not any(_turned_back(m, path) for m in owner.methods.values()) and not facts.derives(owner, "torch.nn.Module")
-                known.known[own + path[len(theirs) :]] = Switch(switch.modes if stays else switches.UNSET, switch.frozen, switch.by)
+                stays = not any(_turned_back(m, path) for m in owner.methods.values()) and not facts.derives(
+                    owner, "torch.nn.Module"
+                )
+                known.known[own + path[len(theirs) :]] = Switch(
+                    switch.modes if stays else switches.UNSET, switch.frozen, switch.by
+                )
     if not function.is_module:
         for path, switch in _ends_with(facts, facts.structure.body, depth).items():
             root = path.replace("[", ".").split(".")[0]

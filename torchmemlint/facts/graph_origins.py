@@ -15,8 +15,19 @@ from torchmemlint.facts.values import Grad, Kind, Value
 if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
 
-ASKS = frozenset({"shape", "size", "dim", "ndim", "device", "dtype", "numel", "nelement", "is_cuda", "requires_grad", "grad_fn"})
-ASKS |= {"stride", "element_size", "get_device", "data_ptr", "is_contiguous", "builtins.len", "builtins.isinstance", "builtins.type"}
+ASKS = frozenset(
+    {"shape", "size", "dim", "ndim", "device", "dtype", "numel", "nelement", "is_cuda", "requires_grad", "grad_fn"}
+)
+ASKS |= {
+    "stride",
+    "element_size",
+    "get_device",
+    "data_ptr",
+    "is_contiguous",
+    "builtins.len",
+    "builtins.isinstance",
+    "builtins.type",
+}
 CUTS = frozenset({"detach", "detach_", "data", "numpy"})
 
 

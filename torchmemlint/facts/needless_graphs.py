@@ -78,7 +78,11 @@ def _groups(facts: FileFacts, verdicts: list[_Verdict]) -> Iterator[list[_Verdic
 def _keeps(found: Walk, needless: set[ast.Call]) -> tuple[ast.AST, ...]:
     """Training, and forwards whose graph somebody trains on, returns or stores."""
     wanted = (Fate.TRAINED, Fate.STORED, Fate.YIELDED, Fate.RETURNED)
-    kept = [o.node for o in found.origins.values() if isinstance(o.node, ast.Call) and o.node not in needless and o.has(*wanted)]
+    kept = [
+        o.node
+        for o in found.origins.values()
+        if isinstance(o.node, ast.Call) and o.node not in needless and o.has(*wanted)
+    ]
     return (*kept, *found.trains)
 
 
@@ -86,7 +90,11 @@ def _is_differentiable_by_trade(facts: FileFacts, function: Function) -> bool:
     """Functions whose graph is for others: `forward`, training hooks; and those that are guarded as a whole."""
     if function_mode(facts, function) in (GradMode.OFF, GradMode.MAYBE) or "hot" in facts.framework_effects(function):
         return True
-    return function.owner is not None and function.name in ("forward", "__call__") and facts.derives(function.owner, "torch.nn.Module")
+    return (
+        function.owner is not None
+        and function.name in ("forward", "__call__")
+        and facts.derives(function.owner, "torch.nn.Module")
+    )
 
 
 def _verdicts(facts: FileFacts, found: Walk) -> Iterator[_Verdict]:
@@ -100,27 +108,33 @@ def _verdicts(facts: FileFacts, found: Walk) -> Iterator[_Verdict]:
 def _judge(facts: FileFacts, found: Walk, origin: Origin, call: ast.Call) -> _Verdict | None:
     """Whether the graph of one forward is needless, and how sure that is."""
     evaluates = origin.modes == switches.EVAL
-    if _legacy(facts, found.function):
+    if _legacy(facts, found.function) or _has_no_graph(facts, origin, call) or not _unwanted(facts, found, origin):
         return None
-    if origin.switch.frozen or origin.has(Fate.STORED, Fate.YIELDED, Fate.BARE) or _wants_input_gradient(facts, call):
-        return None
-    if origin.has(Fate.TRAINED):
-        if not _only_when_training(found, origin):
-            return None
-    elif evaluates:
-        if origin.has(Fate.RETURNED) and not _callers_drop(facts, found.function, 0):
-            return None
-        if origin.has(Fate.PASSED) and origin.has(Fate.STEPPED):
-            return None
-    elif not _read_and_dropped(facts, found, origin):
-        return None
-    if origin.inner and any(inner.modes == switches.EVAL for _, inner in origin.inner):
+    if any(inner.modes == switches.EVAL for _, inner in origin.inner):
         return None  # told where it runs
     if origin.forward is not None and not confirmed(facts, call, origin.forward):
         return None
     if _frozen_by_callers(facts, found.function, origin.path, 0):
         return None
     return _sized(facts, found, origin, call, evaluates)
+
+
+def _has_no_graph(facts: FileFacts, origin: Origin, call: ast.Call) -> bool:
+    """Frozen, or shown to be without a graph; or it is the gradient of an input that is wanted."""
+    return origin.switch.frozen or origin.has(Fate.BARE) or _wants_input_gradient(facts, call)
+
+
+def _unwanted(facts: FileFacts, found: Walk, origin: Origin) -> bool:
+    """Whether nobody needs the graph: its fate by the mode of its module."""
+    if origin.has(Fate.STORED, Fate.YIELDED):
+        return False
+    if origin.has(Fate.TRAINED):
+        return _only_when_training(found, origin)
+    if origin.modes != switches.EVAL:
+        return _read_and_dropped(facts, found, origin)
+    if origin.has(Fate.PASSED) and origin.has(Fate.STEPPED):
+        return False
+    return not origin.has(Fate.RETURNED) or _callers_drop(facts, found.function, 0)
 
 
 def _sized(facts: FileFacts, found: Walk, origin: Origin, call: ast.Call, evaluates: bool) -> _Verdict | None:
@@ -135,7 +149,9 @@ def _sized(facts: FileFacts, found: Walk, origin: Origin, call: ast.Call, evalua
     if not origin.has(Fate.READ, Fate.CUT, Fate.PASSED, Fate.RETURNED, Fate.TRAINED):
         confidence = Confidence.LOW  # a probe for shapes, a warm-up
     if not own and not origin.has(Fate.TRAINED) and _makes_graphs(found):
-        confidence = Confidence.LOW  # a part of something that is trained on: whose graph is cut where is its own affair
+        confidence = (
+            Confidence.LOW
+        )  # a part of something that is trained on: whose graph is cut where is its own affair
     if is_smoke_test(facts, found.function, origin.path, call):
         confidence = Confidence.LOW
     if not evaluates and found.function.name == "__init__":
@@ -144,7 +160,13 @@ def _sized(facts: FileFacts, found: Walk, origin: Origin, call: ast.Call, evalua
         confidence = Confidence.LOW  # who knows what that keeps
     if origin.forward is not None and origin.forward.certainty is Certainty.METHOD and not origin.has(Fate.CUT):
         confidence = Confidence.LOW
-    return _Verdict(origin, call, origin.switch.by if evaluates else None, confidence, tuple(_reasons(facts, origin, call, mode, evaluates)))
+    return _Verdict(
+        origin,
+        call,
+        origin.switch.by if evaluates else None,
+        confidence,
+        tuple(_reasons(facts, origin, call, mode, evaluates)),
+    )
 
 
 def _reasons(facts: FileFacts, origin: Origin, call: ast.Call, mode: CallerMode, evaluates: bool) -> Iterator[Reason]:
@@ -208,7 +230,11 @@ def _under(found: Walk, node: ast.AST, condition: switches.Condition, path: str 
         positive = test.positive is (place.block is Block.THEN)
         if test.dump == condition.dump and positive is condition.positive:
             return True
-        if isinstance(place.node.test, ast.Attribute) and place.node.test.attr == "training" and place.block is Block.THEN:
+        if (
+            isinstance(place.node.test, ast.Attribute)
+            and place.node.test.attr == "training"
+            and place.block is Block.THEN
+        ):
             return True
     return False
 

@@ -57,7 +57,12 @@ def join(one: Switch, two: Switch, condition: Condition | None = None) -> Switch
     """The switch of a module that either path may have set; freezing on one path is enough to hold back."""
     modes = one.modes | two.modes
     decided = one.condition or two.condition
-    if condition is not None and Mode.UNKNOWN not in modes and len(one.modes) == len(two.modes) == 1 and len(modes) == 2:
+    if (
+        condition is not None
+        and Mode.UNKNOWN not in modes
+        and len(one.modes) == len(two.modes) == 1
+        and len(modes) == 2
+    ):
         decided = condition if one.modes == TRAIN else condition.turned
     by = one.by if Mode.EVAL in one.modes else two.by
     return Switch(modes, one.frozen or two.frozen, by, decided)
@@ -148,12 +153,16 @@ def train_argument(call: ast.Call, aliases: dict[str, ast.expr]) -> tuple[frozen
 
 
 def frozen_modules(loop_iter: ast.expr, body: list[ast.stmt] | list[ast.expr]) -> Iterator[tuple[str, bool]]:
-    """`for p in m.parameters(): p.requires_grad = False`: the modules whose parameters all get it, and what they get."""
+    """`for p in m.parameters(): p.requires_grad = False`: the modules that are frozen or unfrozen so."""
     given = _requires_grad(body)
     if given is None:
         return
     for node in ast.walk(loop_iter):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("parameters", "named_parameters"):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in ("parameters", "named_parameters")
+        ):
             path = path_of(node.func.value)
             if path is not None:
                 yield path, not given
@@ -163,9 +172,15 @@ def _requires_grad(body: list[ast.stmt] | list[ast.expr]) -> bool | None:
     """What the statements of a loop body set `requires_grad` to, whatever their parameter; conditions do not count."""
     for node in body:
         value = node.value if isinstance(node, ast.Expr) else node
-        if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr == "requires_grad_":
+        if (
+            isinstance(value, ast.Call)
+            and isinstance(value.func, ast.Attribute)
+            and value.func.attr == "requires_grad_"
+        ):
             return _literal(value.args[0]) if value.args else True
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Attribute) and t.attr == "requires_grad" for t in node.targets):
+        if isinstance(node, ast.Assign) and any(
+            isinstance(t, ast.Attribute) and t.attr == "requires_grad" for t in node.targets
+        ):
             return _literal(node.value)
     return None
 

@@ -26,7 +26,9 @@ def is_test(facts: FileFacts, function: Function) -> bool:
             return True
         scope = scope.outer
     collected = parts[-1].startswith("test_") or parts[-1].endswith("_test.py")
-    return collected and any(f.name.startswith("test") for f in facts.structure.functions if f.outer is not None and f.outer.is_module)
+    return collected and any(
+        f.name.startswith("test") for f in facts.structure.functions if f.outer is not None and f.outer.is_module
+    )
 
 
 def is_smoke_test(facts: FileFacts, function: Function, path: str | None, call: ast.Call) -> bool:
@@ -37,7 +39,13 @@ def is_smoke_test(facts: FileFacts, function: Function, path: str | None, call: 
         return False
     if any(isinstance(c.func, ast.Attribute) and c.func.attr in LOADS for c in function.calls):
         return False
-    if any(k.arg in ("pretrained", "weights") for value in made for c in ast.walk(value) if isinstance(c, ast.Call) for k in c.keywords):
+    if any(
+        k.arg in ("pretrained", "weights")
+        for value in made
+        for c in ast.walk(value)
+        if isinstance(c, ast.Call)
+        for k in c.keywords
+    ):
         return False
     given = [argument for argument in call.args if not isinstance(argument, ast.Constant)]
     return bool(given) and all(_made_up(facts, function, argument) for argument in given)
@@ -47,7 +55,9 @@ def _made_up(facts: FileFacts, function: Function, node: ast.expr, depth: int = 
     """`torch.randn(...)`, moved or reshaped, directly or through a name."""
     if isinstance(node, ast.Name) and depth < 3:
         bound = function.bound.get(node.id, [])
-        return bool(bound) and all(isinstance(b, ast.Assign) and _made_up(facts, function, b.value, depth + 1) for b in bound)
+        return bool(bound) and all(
+            isinstance(b, ast.Assign) and _made_up(facts, function, b.value, depth + 1) for b in bound
+        )
     if isinstance(node, ast.Subscript):
         return _made_up(facts, function, node.value, depth)
     if not isinstance(node, ast.Call):

@@ -79,7 +79,11 @@ def _alone(facts: FileFacts, statement: ast.stmt) -> bool:
     span = facts.tree.places.span(statement)
     first, last = facts.source.lines[span.start.line - 1], facts.source.lines[span.end.line - 1]
     rest = last[span.end.column :].strip()
-    return not first[: span.start.column].strip() and (not rest or rest.startswith("#")) and not first.lstrip().startswith("elif")
+    return (
+        not first[: span.start.column].strip()
+        and (not rest or rest.startswith("#"))
+        and not first.lstrip().startswith("elif")
+    )
 
 
 def _wrapped(facts: FileFacts, statement: ast.stmt, guard: str, strings: set[int]) -> Edit:
@@ -141,7 +145,13 @@ def _no_grad(facts: FileFacts, function: Function) -> tuple[str | None, tuple[Ed
     if facts.names.name("torch", function) is not None:
         return None, ()
     for scope, node in facts.structure.imports:
-        if scope.is_module and facts.structure.parent[node] is facts.structure.module and getattr(node, "module", None) != "__future__":
+        if (
+            scope.is_module
+            and facts.structure.parent[node] is facts.structure.module
+            and getattr(node, "module", None) != "__future__"
+        ):
             start = Position(facts.tree.places.span(node).start.line, 0)
-            return "torch.no_grad", (Edit(Span(start, start), f"import torch{_ending(facts.source.lines[start.line - 1])}"),)
+            return "torch.no_grad", (
+                Edit(Span(start, start), f"import torch{_ending(facts.source.lines[start.line - 1])}"),
+            )
     return None, ()
