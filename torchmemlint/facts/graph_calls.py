@@ -209,6 +209,12 @@ class Calls:
             base = path_of(node.func.value)
             return f"{base}{rest}" if base is not None else None
         argument = argument_for(function, node, root)
+        if (
+            isinstance(argument, ast.Call)
+            and isinstance(argument.func, ast.Attribute)
+            and argument.func.attr == "parameters"
+        ):
+            argument = argument.func.value
         base = path_of(argument) if argument is not None else None
         return f"{base}{rest}" if base is not None else None
 

@@ -156,12 +156,14 @@ class Walk:
         """`for m in models: m.eval()` switches the models; `for m in models: m(x)` runs switched ones."""
         if not isinstance(target, ast.Name):
             return
-        call = over.func.value if isinstance(over, ast.Call) and isinstance(over.func, ast.Attribute) else None
-        source = path_of(
-            call
-            if call is not None and isinstance(over, ast.Call) and over.func.attr in ("values", "modules")
-            else over
-        )  # type: ignore[attr-defined]
+        named = over
+        if (
+            isinstance(over, ast.Call)
+            and isinstance(over.func, ast.Attribute)
+            and over.func.attr in ("values", "modules")
+        ):
+            named = over.func.value
+        source = path_of(named)
         elements = over.elts if isinstance(over, (ast.Tuple, ast.List)) else []
         if inward and source is not None:
             self.switches.bind(target.id, self.switches.of(source))

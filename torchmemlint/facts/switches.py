@@ -157,6 +157,8 @@ def frozen_modules(loop_iter: ast.expr, body: list[ast.stmt] | list[ast.expr]) -
     given = _requires_grad(body)
     if given is None:
         return
+    if isinstance(loop_iter, ast.Name):  # `for p in params` of a helper that is given `m.parameters()`
+        yield loop_iter.id, not given
     for node in ast.walk(loop_iter):
         if (
             isinstance(node, ast.Call)
