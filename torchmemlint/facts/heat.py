@@ -85,7 +85,7 @@ class HeatMap:
             return LoopHeat(Heat.WARM, self._why("loop over slices of a batch", loop))
         if inner:
             return LoopHeat(Heat.COLD, self._why("loop around a hot loop", loop))
-        if forwards is not None:
+        if forwards is not None and not (isinstance(loop, ast.While) and self._sometimes(forwards, loop)):
             return LoopHeat(Heat.WARM, self._why("loop that runs a module each pass", loop), forwards)
         device = self._device_work(loop)
         if device is not None:
@@ -165,6 +165,15 @@ class HeatMap:
             if place.node is loop:
                 return False
             if place.block is Block.HANDLER:
+                return True
+        return False
+
+    def _sometimes(self, node: ast.AST, loop: LoopNode) -> bool:
+        """Under a condition: an event loop runs the module when somebody asks for it."""
+        for place in self._facts.structure.place(node).chain():
+            if place.node is loop:
+                return False
+            if place.block in (Block.THEN, Block.ELSE):
                 return True
         return False
 

@@ -120,7 +120,8 @@ class Function:
     def left_to_others(self) -> bool:
         """A body for subclasses to write: `pass`, `...`, `raise NotImplementedError`."""
         return all(
-            isinstance(node, (ast.Pass, ast.Raise)) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+            isinstance(node, (ast.Pass, ast.Raise))
+            or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
             for node in self.body
         )
 
@@ -203,6 +204,28 @@ class Structure:
         """Later statements of the same block, nearest first."""
         block, index = self.block_of.get(statement, ([], 0))
         return block[index + 1 :]
+
+
+_FIELDS: dict[type[ast.AST], tuple[str, ...]] = {}
+_LEAVES = frozenset(
+    {"ctx", "op", "ops", "id", "attr", "arg", "name", "kind", "type_comment", "asname", "level", "module"}
+)
+
+
+def children_of(node: ast.AST) -> list[ast.AST]:
+    """The expressions and other parts of a node that can hold expressions; never its operators or contexts."""
+    kind = type(node)
+    fields = _FIELDS.get(kind)
+    if fields is None:
+        fields = _FIELDS[kind] = tuple(name for name in kind._fields if name not in _LEAVES)
+    found: list[ast.AST] = []
+    for name in fields:
+        value = getattr(node, name, None)
+        if isinstance(value, list):
+            found.extend(item for item in value if isinstance(item, ast.AST))
+        elif isinstance(value, ast.AST):
+            found.append(value)
+    return found
 
 
 class _Walk:
@@ -358,9 +381,8 @@ class _Walk:
     def children(self, node: ast.AST, parent: ast.AST | None, place: Place) -> None:
         if parent is not None:
             self.into.parent[node] = parent
-        for child in ast.iter_child_nodes(node):
-            if not isinstance(child, (ast.expr_context, ast.operator, ast.cmpop, ast.boolop, ast.unaryop)):
-                self.expression(child, node, place)
+        for child in children_of(node):
+            self.expression(child, node, place)
 
     def comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp, place: Place) -> None:
         self.into.place_of[node] = place
