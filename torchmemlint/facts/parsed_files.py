@@ -13,6 +13,7 @@ from typing import Protocol
 
 from torchmemlint.facts.names import Names
 from torchmemlint.facts.structure import Structure
+from torchmemlint.facts.traversal import structure_of
 from torchmemlint.source import BadFile, Source, Tree
 
 MAX_FILE = 2_000_000
@@ -48,7 +49,7 @@ class Parsed:
 def parsed(source: Source, tree: Tree, relative: str) -> Parsed:
     """Shape and names of a parsed file."""
     module = module_name(relative)
-    structure = Structure(tree.module, module)
+    structure = structure_of(tree.module, module)
     package = module if relative.endswith("__init__.py") else module.rpartition(".")[0]
     return Parsed(source, tree, structure, Names(structure, package))
 
