@@ -37,6 +37,7 @@ class ModuleStub:
     name: str
     functions: dict[str, Signature] = field(default_factory=dict)
     classes: dict[str, ClassStub] = field(default_factory=dict)
+    same_as: str = ""  # another module's name: `from X import *` is all that the stub says
     instances: str = ""  # role of the instances of any capitalised name not listed
 
 
@@ -111,6 +112,9 @@ def library() -> Library:
         if entry.name.endswith(".pyi"):
             name = entry.name.removesuffix(".pyi")
             modules[name] = read_stub(name, entry.read_text(encoding="utf-8"))
+    for name, module in modules.items():
+        if module.same_as:
+            modules[name] = modules[module.same_as]
     return Library(modules)
 
 
@@ -125,6 +129,8 @@ def read_stub(name: str, text: str) -> ModuleStub:
                 module.functions[node.name] = _signature(node)
         elif isinstance(node, ast.ClassDef):
             module.classes[node.name] = _class(name, node)
+        elif isinstance(node, ast.ImportFrom):
+            module.same_as = node.module or ""
     return module
 
 
