@@ -33,7 +33,9 @@ def lint(source: Source, rules: Sequence[Rule], project: Project) -> list[Findin
         return _sorted(source, _run(source, _exact(source, screen), firing, project))
     except BadFile as error:
         end = Position(error.place.line, error.place.column + 1)
-        return [_own(source, BAD_FILE, "file-not-parsed", f"file cannot be parsed: {error.reason}", Span(error.place, end))]
+        return [
+            _own(source, BAD_FILE, "file-not-parsed", f"file cannot be parsed: {error.reason}", Span(error.place, end))
+        ]
 
 
 def _exact(source: Source, screen: Tree) -> Tree:
@@ -75,7 +77,9 @@ def _run(source: Source, tree: Tree, rules: Iterable[Rule], project: Project) ->
                 f"internal error in {rule.code}: {type(error).__name__}: {error} "
                 f"({where.filename.rsplit('torchmemlint', 1)[-1].lstrip('/')}:{where.lineno}); please report it"
             )
-            findings.append(_own(source, INTERNAL_ERROR, "internal-error", message, Span(Position(1, 0), Position(1, 0))))
+            findings.append(
+                _own(source, INTERNAL_ERROR, "internal-error", message, Span(Position(1, 0), Position(1, 0)))
+            )
     return findings
 
 

@@ -8,6 +8,7 @@ a rule needs is imported from here. Rules may not import each other, walk trees,
 from __future__ import annotations
 
 import importlib
+import itertools
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
@@ -100,7 +101,7 @@ def load_rules() -> tuple[Rule, ...]:
         if re.match(r"tml\d{3}_", info.name):
             found.append(_bind(importlib.import_module(f"{rules.__name__}.{info.name}"), info.name))
     found.sort(key=lambda rule: rule.code)
-    for one, two in zip(found, found[1:], strict=False):
+    for one, two in itertools.pairwise(found):
         if one.code == two.code or one.name == two.name:
             raise RuleError(f"{one.code} {one.name} and {two.code} {two.name}: code or name used twice")
     return tuple(found)

@@ -12,6 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.back_propagation import (
+    COLLECTING,
+    back_propagated,
+    backwards,
+    derived,
+    freed_in,
+    kept_paths,
+    read_paths,
+    retains,
+)
 from torchmemlint.facts.caller_mode import effective_mode
 from torchmemlint.facts.grad_mode import GradMode, mode_at
 from torchmemlint.facts.heat import Heat
@@ -21,8 +31,6 @@ from torchmemlint.facts.values import Grad, Kind, Reason, Value, tensor
 
 if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
-
-COLLECTING = frozenset({"append", "appendleft", "add", "insert", "extend"})
 
 
 class Fate(enum.Enum):
@@ -44,6 +52,7 @@ class Kept:
     fate: Fate
     retained: bool  # some backward in the loop retains the graph
     certain: bool
+    window: bool = False  # started afresh now and then inside the loop: it grows only until then
     via: tuple[Reason, ...] = ()
 
     @property
@@ -53,9 +62,9 @@ class Kept:
     @property
     def cost(self) -> str:
         """What grows, in words."""
-        if self.fate is Fate.FREED and not self.retained:
-            return "graph nodes pile up in host memory"
-        return "activations pile up on the device"
+        freed = self.fate is Fate.FREED and not self.retained
+        what = "graph nodes pile up in host memory" if freed else "activations pile up on the device"
+        return f"{what} until it is reset" if self.window else what
 
 
 def sums(facts: FileFacts) -> Iterator[Kept]:
@@ -95,7 +104,7 @@ def _sum(statement: ast.stmt) -> tuple[ast.expr, ast.expr] | None:
         target, value = statement.targets[0], statement.value
         path = path_of(target)
         if path is not None and isinstance(value.op, (ast.Add, ast.Sub)):
-            if path in set(_read_paths(value)):
+            if path in set(read_paths(value)):
                 return target, _other_side(value, path)
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
         call = statement.value
@@ -105,7 +114,7 @@ def _sum(statement: ast.stmt) -> tuple[ast.expr, ast.expr] | None:
 
 
 def _other_side(value: ast.BinOp, path: str) -> ast.expr:
-    return value.right if path in set(_read_paths(value.left)) else value.left
+    return value.right if path in set(read_paths(value.left)) else value.left
 
 
 def _collected(statement: ast.stmt) -> tuple[ast.expr, ast.expr] | None:
@@ -114,7 +123,11 @@ def _collected(statement: ast.stmt) -> tuple[ast.expr, ast.expr] | None:
         call = statement.value
         if isinstance(call.func, ast.Attribute) and call.func.attr in COLLECTING and call.args:
             return call.func.value, call.args[-1]
-    if isinstance(statement, ast.AugAssign) and isinstance(statement.value, ast.List) and len(statement.value.elts) == 1:
+    if (
+        isinstance(statement, ast.AugAssign)
+        and isinstance(statement.value, ast.List)
+        and len(statement.value.elts) == 1
+    ):
         return statement.target, statement.value.elts[0]
     return None
 
@@ -131,10 +144,10 @@ def _judge(facts: FileFacts, statement: ast.stmt, target: ast.expr, added: ast.e
             yield from _through_parameter(facts, statement, target, added, function)
         return
     loop = _step_loop(facts, loops, path, function, container)
-    if loop is None or _bounded(facts, function, path) or _back_propagated(facts, function, path):
+    if loop is None or _bounded(facts, function, path) or back_propagated(facts, function, path):
         return
     heat = facts.heat.of(loop)
-    freed = _freed(facts, loop, added, statement)
+    freed = freed_in(facts, loop, added, statement)
     if mode_at(facts, statement) is GradMode.OFF:
         return
     if not freed:
@@ -144,8 +157,10 @@ def _judge(facts: FileFacts, statement: ast.stmt, target: ast.expr, added: ast.e
             return
         if heat.heat is Heat.WARM and (_handed_on(facts, function, path) or not _evaluates(facts, function)):
             return
-    retained = any(_retains(call) for call in _backwards(facts, loop))
-    yield Kept(statement, target, added, value, heat.why, Fate.FREED if freed else Fate.HELD, retained, _strong(value))
+    retained = any(retains(call) for call in backwards(facts, loop))
+    window = _reset_inside(loop, path)
+    fate = Fate.FREED if freed else Fate.HELD
+    yield Kept(statement, target, added, value, heat.why, fate, retained, _strong(value) and not window, window)
 
 
 def _graph(value: Value) -> bool:
@@ -158,7 +173,9 @@ def _strong(value: Value) -> bool:
     return bool(value.why) or value.elem is not None
 
 
-def _step_loop(facts: FileFacts, loops: list[LoopNode], path: str, function: Function, container: bool) -> LoopNode | None:
+def _step_loop(
+    facts: FileFacts, loops: list[LoopNode], path: str, function: Function, container: bool
+) -> LoopNode | None:
     """The innermost hot loop that the target outlives: it is not bound anew on every pass."""
     for loop in loops:
         if isinstance(loop, ast.comprehension) or _bound_each_pass(facts, loop, path, function):
@@ -170,12 +187,26 @@ def _step_loop(facts: FileFacts, loops: list[LoopNode], path: str, function: Fun
 
 def _bound_each_pass(facts: FileFacts, loop: LoopNode, path: str, function: Function) -> bool:
     """A plain assignment at the level of the loop's own body starts the target afresh."""
-    root = path.split(".")[0].split("[")[0]
+    root = _root(path)
     targets = [loop.target] if isinstance(loop, (ast.For, ast.AsyncFor)) else []
     if any(isinstance(n, ast.Name) and n.id == root for t in targets for n in ast.walk(t)):
         return True
     body = [] if isinstance(loop, ast.comprehension) else loop.body
     return any(_binds(statement, path, root) for statement in _unconditional(body))
+
+
+def _reset_inside(loop: LoopNode, path: str) -> bool:
+    """Whether some statement of the loop starts the target afresh, on some passes."""
+    body = [] if isinstance(loop, ast.comprehension) else loop.body
+    return any(
+        isinstance(node, ast.stmt) and _binds(node, path, _root(path))
+        for statement in body
+        for node in ast.walk(statement)
+    )
+
+
+def _root(path: str) -> str:
+    return path.split(".", maxsplit=1)[0].split("[", maxsplit=1)[0]
 
 
 def _unconditional(body: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -192,7 +223,9 @@ def _binds(statement: ast.stmt, path: str, root: str) -> bool:
     if isinstance(statement, ast.AnnAssign) and statement.value is not None:
         return path_of(statement.target) in (path, root)
     if isinstance(statement, (ast.With, ast.AsyncWith)):
-        return any(item.optional_vars is not None and root in _target_paths(item.optional_vars) for item in statement.items)
+        return any(
+            item.optional_vars is not None and root in _target_paths(item.optional_vars) for item in statement.items
+        )
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
         func = statement.value.func
         return isinstance(func, ast.Attribute) and func.attr in ("clear", "zero_") and path_of(func.value) == path
@@ -215,103 +248,6 @@ def _bounded(facts: FileFacts, function: Function, path: str) -> bool:
     return False
 
 
-# ---- what is back-propagated --------------------------------------------------------------------------
-
-
-def _backwards(facts: FileFacts, scope: LoopNode | Function) -> list[ast.Call]:
-    """Calls of backward in a loop, or anywhere in a function."""
-    function = scope if isinstance(scope, Function) else facts.structure.function(scope)
-    found = [c for f in (function, *function.inner) for c in f.calls if is_backward(facts, c)]
-    if isinstance(scope, Function):
-        return found
-    return [call for call in found if scope in facts.structure.place(call).loops()]
-
-
-def is_backward(facts: FileFacts, call: ast.Call) -> bool:
-    """Whether a call back-propagates: `x.backward()`, `engine.backward(x)`, `torch.autograd.grad(x, ...)`."""
-    func = call.func
-    if isinstance(func, ast.Attribute) and func.attr in ("backward", "manual_backward"):
-        return True
-    return facts.names.dotted(func, facts.structure.function(call)) in ("torch.autograd.grad", "torch.autograd.backward")
-
-
-def _retains(call: ast.Call) -> bool:
-    return any(
-        k.arg in ("retain_graph", "create_graph") and not (isinstance(k.value, ast.Constant) and not k.value.value)
-        for k in call.keywords
-    )
-
-
-def _sources(call: ast.Call) -> set[str]:
-    """Paths that a backward call propagates from."""
-    found = set(_read_paths(call.func.value)) if isinstance(call.func, ast.Attribute) else set()
-    for argument in call.args[:1]:
-        found |= set(_read_paths(argument))
-    return found
-
-
-def _back_propagated(facts: FileFacts, function: Function, path: str) -> bool:
-    """Whether the target, or anything computed from it, is back-propagated."""
-    return bool(_derived(function, {path}) & set().union(*(_sources(c) for c in _backwards(facts, function)), set()))
-
-
-def _derived(function: Function, start: set[str]) -> set[str]:
-    """Paths that hold values computed from these paths, through the function's assignments."""
-    known = set(start)
-    statements = [n for s in function.body for n in ast.walk(s)]
-    for _ in range(3):
-        before = len(known)
-        for node in statements:
-            if isinstance(node, (ast.Assign, ast.AugAssign)):
-                if known & set(_kept_paths(node.value)):
-                    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                    known |= {p for target in targets for p in _target_paths(target)}
-            elif isinstance(node, ast.For) and known & set(_kept_paths(node.iter)):
-                known |= _target_paths(node.target)
-            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in COLLECTING:
-                if any(known & set(_kept_paths(a)) for a in node.args) and (p := path_of(node.func.value)) is not None:
-                    known.add(p)
-        if len(known) == before:
-            break
-    return known
-
-
-def _read_paths(node: ast.AST) -> Iterator[str]:
-    """All paths read in an expression, with their prefixes."""
-    for part in ast.walk(node):
-        if isinstance(part, (ast.Name, ast.Attribute, ast.Subscript)):
-            path = path_of(part)
-            if path is not None:
-                yield path
-
-
-def _kept_paths(node: ast.AST) -> Iterator[str]:
-    """Paths whose graph survives in an expression: what is under `.item()` or `.detach()` does not."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-        if node.func.attr in ("item", "detach", "tolist", "numpy") or node.func.attr in COLLECTING:
-            return
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("float", "int", "len", "print"):
-        return
-    if isinstance(node, ast.Compare):
-        return
-    if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)):
-        path = path_of(node)
-        if path is not None:
-            yield path
-    for child in ast.iter_child_nodes(node):
-        yield from _kept_paths(child)
-
-
-def _freed(facts: FileFacts, loop: LoopNode, added: ast.expr, statement: ast.stmt) -> bool:
-    """Whether the added value's graph is back-propagated in the same loop."""
-    sources = set().union(*(_sources(call) for call in _backwards(facts, loop)), set())
-    mine = {p for p in _read_paths(added)}
-    if mine & sources or (isinstance(added, ast.Call) and _freed_inside(facts, added)):
-        return True
-    function = facts.structure.function(statement)
-    return bool(sources & _derived(function, mine)) or bool(mine & _derived(function, sources))
-
-
 def _evaluates(facts: FileFacts, function: Function) -> bool:
     """Whether the function puts a module into evaluation mode: its loop of forwards is then no loss being built."""
     for call in function.calls:
@@ -323,26 +259,16 @@ def _evaluates(facts: FileFacts, function: Function) -> bool:
 
 def _handed_on(facts: FileFacts, function: Function, path: str) -> bool:
     """Whether the target goes to code we do not know, which may back-propagate it."""
-    known = _derived(function, {path})
+    known = derived(function, {path})
     for call in function.calls:
         name = facts.names.dotted(call.func, function) or ""
         if name.startswith(("torch.", "builtins.", "numpy.", "math.")):
             continue
         if isinstance(call.func, ast.Attribute) and path_of(call.func.value) in known:
             continue
-        if any(known & set(_kept_paths(argument)) for argument in call.args):
+        if any(known & set(kept_paths(argument)) for argument in call.args):
             return True
     return False
-
-
-def _freed_inside(facts: FileFacts, call: ast.Call) -> bool:
-    """Whether the called function back-propagates what it returns: a training step that hands its loss back."""
-    target = facts.resolve(call)
-    if target is None or not isinstance(target[1], Function):
-        return False
-    step = target[1]
-    returned = {p for node in step.returns if node.value is not None for p in _kept_paths(node.value)}
-    return bool(returned & set().union(*(_sources(c) for c in _backwards(target[0], step)), set()))
 
 
 def _over_loader(facts: FileFacts, loop: LoopNode) -> bool:
@@ -353,9 +279,9 @@ def _escapes(facts: FileFacts, function: Function, path: str) -> bool:
     """Whether the target, or what is computed from it with its graph, leaves the function."""
     if "." in path:
         return True
-    known = _derived(function, {path})
+    known = derived(function, {path})
     for node in (n for s in function.body for n in ast.walk(s)):
-        if isinstance(node, (ast.Return, ast.Yield)) and node.value is not None and known & set(_kept_paths(node.value)):
+        if isinstance(node, (ast.Return, ast.Yield)) and node.value is not None and known & set(kept_paths(node.value)):
             return True
     return bool(known & {p for p in known if "." in p}) or path in function.globals
 
@@ -382,7 +308,8 @@ def _through_parameter(
             if hot is None or not _graph(value) or effective_mode(caller, call).mode is not GradMode.ON:
                 continue
             via = Reason("handed in with its graph", call, caller.relative)
-            freed = _freed(caller, hot, argument, caller.structure.statement(call))
+            freed = freed_in(caller, hot, argument, caller.structure.statement(call))
             fate = Fate.FREED if freed else Fate.HELD
-            yield Kept(statement, target, added, value, caller.heat.of(hot).why, fate, False, True, (via,))
+            why = caller.heat.of(hot).why
+            yield Kept(statement, target, added, value, why, fate, retained=False, certain=True, via=(via,))
             return

@@ -135,7 +135,7 @@ def _empties(facts: FileFacts, statement: ast.stmt) -> ast.Call | None:
 
 
 def following(facts: FileFacts, statement: ast.stmt) -> Iterator[ast.stmt]:
-    """Statements that may run after one, nearest first, to the end of the function; next passes of loops are left out."""
+    """Statements that may run after one, nearest first, to the end of the function; no next passes of loops."""
     while True:
         for later in facts.structure.after(statement):
             yield later
@@ -196,12 +196,16 @@ def _binds(statement: ast.stmt, name: str) -> bool:
         targets = [statement.target]
     elif isinstance(statement, (ast.With, ast.AsyncWith)):
         return any(_binds(inner, name) for inner in statement.body)
-    return any(isinstance(n, ast.Name) and n.id == name and not isinstance(n.ctx, ast.Load) for t in targets for n in ast.walk(t))
+    return any(
+        isinstance(n, ast.Name) and n.id == name and not isinstance(n.ctx, ast.Load)
+        for t in targets
+        for n in ast.walk(t)
+    )
 
 
 def captured(function: Function, name: str) -> bool:
     """Whether a function defined inside reads a name, so that it may live on."""
     for inner in function.inner:
-        if name not in inner.bound and _loads(inner.node, name) or captured(inner, name):
+        if (name not in inner.bound and _loads(inner.node, name)) or captured(inner, name):
             return True
     return False

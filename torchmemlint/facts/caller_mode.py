@@ -15,6 +15,7 @@ from torchmemlint.facts.grad_mode import SWITCHES, GradMode, mode_at
 from torchmemlint.facts.library import library
 from torchmemlint.facts.project import TooManyCallers
 from torchmemlint.facts.structure import Class, Function
+from torchmemlint.facts.tests_of_user import is_test
 from torchmemlint.facts.values import Reason
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ def _of_function(facts: FileFacts, function: Function, level: int) -> CallerMode
         return CallerMode(GradMode.MAYBE, False)
     common = False
     try:
-        sure = list(facts.project.callers(function, facts))
-        loose = list(_possible(facts, function))
+        sure = _in_earnest(list(facts.project.callers(function, facts)))
+        loose = _in_earnest(list(_possible(facts, function)))
     except TooManyCallers:  # then the callers in its own file must do
         sure, loose, common = list(facts.calls_to(function, function.name)), [], True
     if _escapes(facts, function):
@@ -72,6 +73,11 @@ def _of_function(facts: FileFacts, function: Function, level: int) -> CallerMode
     possible = [effective_mode(other, call, level + 1) for other, call in loose]
     found = _joined(modes, possible)
     return CallerMode(found.mode, found.certain and not common, found.why, found.unseen)
+
+
+def _in_earnest(calls: list[tuple[FileFacts, ast.Call]]) -> list[tuple[FileFacts, ast.Call]]:
+    """Without the calls of tests, where there are others: a test need not guard what the program does guard."""
+    return [(f, c) for f, c in calls if not is_test(f, f.structure.function(c))] or calls
 
 
 def _joined(modes: list[tuple[FileFacts, ast.Call, CallerMode]], possible: list[CallerMode]) -> CallerMode:

@@ -24,7 +24,7 @@ MAX_HOPS = 3
 
 @dataclass(frozen=True)
 class Cleanup:
-    """A call that only cleans up. `empties` the cache, `collects` garbage too; `inside` is the library's call in a helper."""
+    """A call that only cleans up. `empties` the cache, `collects` garbage too; `inside` is the call in a helper."""
 
     call: ast.Call
     empties: bool
@@ -86,7 +86,9 @@ def _statement(facts: FileFacts, node: ast.stmt, hops: int) -> list[Cleanup] | N
         return [] if node.value is None or isinstance(node.value, (ast.Constant, ast.Name)) else None
     if isinstance(node, ast.Assign):
         plain = all(isinstance(target, ast.Name) for target in node.targets)
-        return [] if plain and facts.value(node.value).kind is Kind.HOST and not _reads_memory(facts, node.value) else None
+        return (
+            [] if plain and facts.value(node.value).kind is Kind.HOST and not _reads_memory(facts, node.value) else None
+        )
     return [] if isinstance(node, (ast.Pass, ast.Raise, ast.Import, ast.ImportFrom, ast.Global)) else None
 
 

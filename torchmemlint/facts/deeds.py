@@ -61,7 +61,7 @@ def _block(facts: FileFacts, body: Sequence[ast.stmt], repeated: bool) -> Iterat
         yield from deeds(facts, statement, repeated)
 
 
-def _deeds(facts: FileFacts, node: ast.stmt, repeated: bool) -> Iterator[Deed]:
+def _deeds(facts: FileFacts, node: ast.stmt, repeated: bool) -> Iterator[Deed]:  # noqa: C901 - one arm a statement
     if isinstance(node, ast.If):
         yield from _calls(facts, node.test)
         for body in (node.body, node.orelse):
@@ -150,7 +150,7 @@ def _binding(facts: FileFacts, target: ast.expr, node: ast.stmt, value: ast.expr
 def _stored(facts: FileFacts, target: ast.Attribute | ast.Subscript, value: ast.expr) -> Iterator[Deed]:
     """A store into an object drops what was there."""
     function = facts.structure.function(target)
-    if isinstance(value, ast.Constant) and value.value is None or _empty(value):
+    if (isinstance(value, ast.Constant) and value.value is None) or _empty(value):
         yield Deed(Act.RELEASES, target)
         return
     if facts.value(value).kind is Kind.HOST or function.name == "__init__" or lazily_built(facts, target):
@@ -177,11 +177,13 @@ def _on_host(value: Value) -> bool:
 
 
 def _empty(node: ast.expr) -> bool:
-    return isinstance(node, (ast.List, ast.Dict, ast.Tuple)) and not (node.keys if isinstance(node, ast.Dict) else node.elts)
+    return isinstance(node, (ast.List, ast.Dict, ast.Tuple)) and not (
+        node.keys if isinstance(node, ast.Dict) else node.elts
+    )
 
 
 def lazily_built(facts: FileFacts, node: ast.AST) -> bool:
-    """Whether a node runs only when what it builds is not there yet: `if not self.ready`, `"x" not in state`, `len(d) == 0`."""
+    """Whether a node runs only when what it builds is not there yet: `not self.ready`, `"x" not in state`."""
     for place in facts.structure.place(node).chain():
         if isinstance(place.node, ast.If) and node not in set(ast.walk(place.node.test)) and missing(place.node.test):
             return True
@@ -194,27 +196,36 @@ def missing(test: ast.expr) -> bool:
         return any(missing(part) for part in test.values)
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
         return isinstance(test.operand, ast.Attribute) or (
-            isinstance(test.operand, ast.Call) and isinstance(test.operand.func, ast.Name) and test.operand.func.id == "hasattr"
+            isinstance(test.operand, ast.Call)
+            and isinstance(test.operand.func, ast.Name)
+            and test.operand.func.id == "hasattr"
         )
     if not isinstance(test, ast.Compare):
         return False
     operator, right = test.ops[0], test.comparators[0]
     if isinstance(operator, ast.NotIn):
         return True
-    zero = isinstance(right, ast.Constant) and (right.value is None or right.value == 0 and right.value is not False)
+    zero = isinstance(right, ast.Constant) and (right.value is None or (right.value == 0 and right.value is not False))
     return isinstance(operator, (ast.Eq, ast.Is)) and zero
 
 
 def _rebound(facts: FileFacts, target: ast.Name, node: ast.stmt, value: ast.expr, repeated: bool) -> Iterator[Deed]:
     function = facts.structure.function(node)
     bindings = [b for b in function.bound.get(target.id, ()) if not isinstance(b, ast.arg)]
-    earlier = [b for b in bindings if b is not node and begins(facts, b) < begins(facts, node) and not _exclusive(facts, b, node)]
+    earlier = [
+        b
+        for b in bindings
+        if b is not node and begins(facts, b) < begins(facts, node) and not _exclusive(facts, b, node)
+    ]
     if not earlier and not repeated and target.id not in function.globals:
         if facts.value(value).device is Device.HOST and len(bindings) < len(function.bound.get(target.id, ())):
             yield Deed(Act.REBINDS, target)  # a parameter now means the copy in host memory
         return
     held = [_held_by(facts, b) for b in (earlier or [node])]
-    if all(_on_host(h) or h.device is Device.HOST or h.kind not in TOUCHED for h in held) and target.id not in function.globals:
+    if (
+        all(_on_host(h) or h.device is Device.HOST or h.kind not in TOUCHED for h in held)
+        and target.id not in function.globals
+    ):
         return
     reads_itself = any(isinstance(n, ast.Name) and n.id == target.id for n in ast.walk(value))
     if isinstance(value, ast.Constant) and value.value is None:
@@ -227,7 +238,11 @@ def _rebound(facts: FileFacts, target: ast.Name, node: ast.stmt, value: ast.expr
 
 def _exclusive(facts: FileFacts, one: ast.AST, other: ast.stmt) -> bool:
     """Whether two statements stand in different arms of one condition, outside of loops around it."""
-    arms = {place.node: place.block for place in facts.structure.place(one).chain() if place.block in (Block.THEN, Block.ELSE)}
+    arms = {
+        place.node: place.block
+        for place in facts.structure.place(one).chain()
+        if place.block in (Block.THEN, Block.ELSE)
+    }
     for place in facts.structure.place(other).chain():
         if place.node in arms:
             return arms[place.node] is not place.block
@@ -273,15 +288,26 @@ def act_of(facts: FileFacts, call: ast.Call) -> Act | None:
     if is_quiet(facts, call):
         return None
     signature = facts.signature(call, facts.structure.function(call), receiver)
-    if signature is None and receiver is not None and receiver.kind is Kind.UNKNOWN and last_name(call) in ("to", "cuda"):
+    if (
+        signature is None
+        and receiver is not None
+        and receiver.kind is Kind.UNKNOWN
+        and last_name(call) in ("to", "cuda")
+    ):
         return Act.TAKES
     if signature is None and (known := _library_method(facts, call)) is not None:
         return known
-    if signature is None or receiver is not None and receiver.kind is Kind.MODULE and signature.result == "Graph":
+    if signature is None or (receiver is not None and receiver.kind is Kind.MODULE and signature.result == "Graph"):
         return Act.CALLS
     if signature.result in ("Fresh", "OnDevice", "Same"):
         return Act.TAKES
-    return Act.CALLS if signature.result in ("Module", "Engine", "Loader") else None if signature.result in QUIET_RESULTS else Act.COMPUTES
+    return (
+        Act.CALLS
+        if signature.result in ("Module", "Engine", "Loader")
+        else None
+        if signature.result in QUIET_RESULTS
+        else Act.COMPUTES
+    )
 
 
 def _library_method(facts: FileFacts, call: ast.Call) -> Act | None:
@@ -295,7 +321,12 @@ def _library_method(facts: FileFacts, call: ast.Call) -> Act | None:
     if owner is None or not isinstance(func.value, ast.Call) or path_of(func.value.func) != "super":
         return None
     bases = facts.bases(owner)
-    layer = len(bases) == 1 and isinstance(bases[0], str) and bases[0].startswith("torch.nn.") and bases[0] != "torch.nn.Module"
+    layer = (
+        len(bases) == 1
+        and isinstance(bases[0], str)
+        and bases[0].startswith("torch.nn.")
+        and bases[0] != "torch.nn.Module"
+    )
     return Act.COMPUTES if layer and func.attr == "forward" else None
 
 
@@ -303,7 +334,9 @@ def _library_method(facts: FileFacts, call: ast.Call) -> Act | None:
 def _loading_methods() -> frozenset[str]:
     """Methods of library classes that bring state to the device."""
     classes = [stub for module in library().modules.values() for stub in module.classes.values()]
-    return frozenset(name for stub in classes for name, signature in stub.methods.items() if "loads" in signature.effects)
+    return frozenset(
+        name for stub in classes for name, signature in stub.methods.items() if "loads" in signature.effects
+    )
 
 
 def _moves_to_host(facts: FileFacts, call: ast.Call, receiver: Value) -> bool:
@@ -312,7 +345,11 @@ def _moves_to_host(facts: FileFacts, call: ast.Call, receiver: Value) -> bool:
     argument = call.args[0] if call.args else None
     if isinstance(argument, ast.Call) and argument.args:
         argument = argument.args[0]
-    named = isinstance(argument, ast.Constant) and isinstance(argument.value, str) and argument.value.startswith(("cpu", "meta"))
-    if not (call.func.attr == "cpu" or call.func.attr in ("to", "to_empty") and named):
+    named = (
+        isinstance(argument, ast.Constant)
+        and isinstance(argument.value, str)
+        and argument.value.startswith(("cpu", "meta"))
+    )
+    if not (call.func.attr == "cpu" or (call.func.attr in ("to", "to_empty") and named)):
         return False
     return receiver.kind is Kind.MODULE or isinstance(facts.structure.parent.get(call), ast.Expr)

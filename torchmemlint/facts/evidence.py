@@ -82,7 +82,10 @@ def _value(facts: FileFacts, usage: Usage) -> Value | None:
         call = methods[next(iter(MODULE_METHODS & methods.keys()))][0]
         return Value(Kind.MODULE, why=(Reason("its parameters are used", call, facts.relative),))
     if "zero_grad" in methods and "step" in methods:
-        return Value(Kind.OPTIMIZER, why=(Reason("`zero_grad()` and `step()` are called on it", methods["step"][0], facts.relative),))
+        return Value(
+            Kind.OPTIMIZER,
+            why=(Reason("`zero_grad()` and `step()` are called on it", methods["step"][0], facts.relative),),
+        )
     if "unscale_" in methods or ("scale" in methods and "update" in methods and "step" in methods):
         return Value(Kind.SCALER)
     return None

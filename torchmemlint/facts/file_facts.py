@@ -22,8 +22,9 @@ Definition = tuple["FileFacts", Function | Class]
 Base = tuple["FileFacts", Class] | str
 MAX_BASES = 8
 TENSOR_ONLY_METHODS = frozenset(
-    {"detach", "detach_", "backward", "item", "requires_grad_", "unsqueeze", "squeeze", "view_as", "expand_as", "argmax",
-     "argmin", "contiguous", "permute", "softmax", "log_softmax", "clamp", "masked_fill", "numel", "new_zeros", "data_ptr"}
+    {"detach", "detach_", "backward", "item", "requires_grad_", "unsqueeze", "squeeze", "view_as", "expand_as",
+     "argmax", "argmin", "contiguous", "permute", "softmax", "log_softmax", "clamp", "masked_fill", "numel",
+     "new_zeros", "data_ptr"}
 )  # fmt: skip
 
 
@@ -169,8 +170,13 @@ class FileFacts:
         """For each class, which methods assign which attributes of the instance."""
         found: dict[Class, dict[str, list[Function]]] = {}
         for node in self.structure.place_of:
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-            for target in [t for target in targets for t in (target.elts if isinstance(target, ast.Tuple) else [target])]:
+            targets: list[ast.expr] = []
+            if isinstance(node, ast.Assign):
+                targets = node.targets
+            elif isinstance(node, ast.AnnAssign):
+                targets = [node.target]
+            flat = [part for t in targets for part in (t.elts if isinstance(t, ast.Tuple) else [t])]
+            for target in flat:
                 if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
                     function = self.structure.function(node)
                     if function.owner is not None and target.value.id == function.self_name():
@@ -223,7 +229,10 @@ class FileFacts:
 
     def result_of(self, function: Function, given: Environment, depth: int) -> Value:
         """What a function returns for these argument values."""
-        key = (function, tuple(sorted((name, value.key) for name, value in given.items() if value.kind is not Kind.UNKNOWN)))
+        key = (
+            function,
+            tuple(sorted((name, value.key) for name, value in given.items() if value.kind is not Kind.UNKNOWN)),
+        )
         if key not in self._results:
             self._results[key] = UNKNOWN
             if function.yields:
@@ -308,7 +317,10 @@ class FileFacts:
         if isinstance(func, ast.Attribute):
             if isinstance(func.value, ast.Call) and path_of(func.value.func) == "super" and function.owner is not None:
                 for base in self.bases(function.owner):
-                    if not isinstance(base, str) and (up := self._method_definition(base[1].key, func.attr)) is not None:
+                    if (
+                        not isinstance(base, str)
+                        and (up := self._method_definition(base[1].key, func.attr)) is not None
+                    ):
                         return up
                 return None
             if receiver is not None and receiver.ref and receiver.kind is not Kind.FUNCTION:

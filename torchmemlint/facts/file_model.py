@@ -8,8 +8,19 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 
-from torchmemlint.facts import accumulation, attribute_stores, closures, held_fixes, hooks, hot, plain_holders, recovery, recovery_fixes
-from torchmemlint.facts import release_fixes, releases
+from torchmemlint.facts import (
+    accumulation,
+    attribute_stores,
+    closures,
+    held_fixes,
+    hooks,
+    hot,
+    plain_holders,
+    recovery,
+    recovery_fixes,
+    release_fixes,
+    releases,
+)
 from torchmemlint.facts.attribute_stores import AttributeStore
 from torchmemlint.facts.closures import HeldClosure
 from torchmemlint.facts.file_facts import FileFacts
@@ -18,14 +29,15 @@ from torchmemlint.facts.needless_graphs import NeedlessGraph, needless_graphs
 from torchmemlint.facts.parsed_files import parsed
 from torchmemlint.facts.plain_holders import PlainHolder
 from torchmemlint.facts.project import Project
-from torchmemlint.facts.releases import Form as Form
-from torchmemlint.facts.releases import Idle as Idle
+from torchmemlint.facts.releases import Form, Idle
 from torchmemlint.facts.structure import Function
 from torchmemlint.facts.values import Reason
 from torchmemlint.facts.wrapping import guard_edits
 from torchmemlint.model import Applicability, Confidence, Edit, Finding, Fix, Position, Span, Why
 from torchmemlint.rule import Rule
 from torchmemlint.source import Source, Tree
+
+__all__ = ["FileModel", "Form", "Idle"]
 
 
 class FileModel:
@@ -108,7 +120,13 @@ class FileModel:
         return self.facts.tree.places.span(node)
 
     def finding(
-        self, rule: Rule, node: ast.AST, message: str, confidence: Confidence, why: Iterable[Reason] = (), fix: Fix | None = None
+        self,
+        rule: Rule,
+        node: ast.AST,
+        message: str,
+        confidence: Confidence,
+        why: Iterable[Reason] = (),
+        fix: Fix | None = None,
     ) -> Finding:
         """A finding at a node, with its chain of reasons."""
         return Finding(
@@ -126,8 +144,17 @@ class FileModel:
 
     def hot_finding(self, rule: Rule, call: hot.HotCall, what: str, fix: Fix | None) -> Finding:
         """A finding about a call that runs every step: through which helpers, in which loop, how sure."""
-        reasons = [Reason(f"calls `{self._short(call_)}`", call_, facts.relative) for facts, call_ in call.carry.steps[1:]]
-        return self.finding(rule, call.carry.call, f"`{self.text(call.carry.call)}` {what}", call.confidence, [call.where, *reasons], fix)
+        reasons = [
+            Reason(f"calls `{self._short(call_)}`", call_, facts.relative) for facts, call_ in call.carry.steps[1:]
+        ]
+        return self.finding(
+            rule,
+            call.carry.call,
+            f"`{self.text(call.carry.call)}` {what}",
+            call.confidence,
+            [call.where, *reasons],
+            fix,
+        )
 
     def _short(self, call: ast.Call) -> str:
         return f"{ast.unparse(call.func)}()"

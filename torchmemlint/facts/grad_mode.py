@@ -15,7 +15,9 @@ from torchmemlint.facts.structure import Block, Function, Place
 if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
 
-SWITCHES = frozenset({"torch.set_grad_enabled", "torch.autograd.set_grad_enabled", "torch.autograd.grad_mode.set_grad_enabled"})
+SWITCHES = frozenset(
+    {"torch.set_grad_enabled", "torch.autograd.set_grad_enabled", "torch.autograd.grad_mode.set_grad_enabled"}
+)
 
 
 class GradMode(enum.Enum):

@@ -30,7 +30,9 @@ class GuardKind(enum.Enum):
     OTHER = "other"
 
 
-RARE = frozenset({GuardKind.RATE, GuardKind.MEMORY, GuardKind.ONCE, GuardKind.HANDLER, GuardKind.EXIT, GuardKind.OPT_IN})
+RARE = frozenset(
+    {GuardKind.RATE, GuardKind.MEMORY, GuardKind.ONCE, GuardKind.HANDLER, GuardKind.EXIT, GuardKind.OPT_IN}
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,12 @@ def _in_block(facts: FileFacts, statement: ast.stmt, place: Place, in_loop: bool
     found: list[Guard] = []
     leaving = ast.Continue if in_loop else ast.Return
     for earlier in facts.structure.before(statement):
-        if isinstance(earlier, ast.If) and not earlier.orelse and earlier.body and isinstance(earlier.body[-1], leaving):
+        if (
+            isinstance(earlier, ast.If)
+            and not earlier.orelse
+            and earlier.body
+            and isinstance(earlier.body[-1], leaving)
+        ):
             kind = classify(facts, earlier.test, place.function, negated=True)
             if kind is not GuardKind.DEVICE and not _absent(earlier.test):
                 found.append(Guard(kind, earlier, negated=True))
@@ -127,7 +134,11 @@ def classify(facts: FileFacts, test: ast.expr, function: Function, negated: bool
 
 
 def _is_modulo(node: ast.AST) -> bool:
-    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod) and not isinstance(node.left, (ast.Constant, ast.JoinedStr))
+    return (
+        isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Mod)
+        and not isinstance(node.left, (ast.Constant, ast.JoinedStr))
+    )
 
 
 def _holds_rarely(test: ast.expr, negated: bool) -> bool:
@@ -153,7 +164,9 @@ def _weakest(kinds: list[GuardKind]) -> GuardKind:
 
 def _comparison(facts: FileFacts, test: ast.Compare, function: Function, negated: bool) -> GuardKind:
     operator, right = test.ops[0], test.comparators[0]
-    equal = isinstance(operator, (ast.Eq, ast.Is)) and not negated or isinstance(operator, (ast.NotEq, ast.IsNot)) and negated
+    equal = (isinstance(operator, (ast.Eq, ast.Is)) and not negated) or (
+        isinstance(operator, (ast.NotEq, ast.IsNot)) and negated
+    )
     if isinstance(right, ast.Constant) and equal:
         if right.value is None or (isinstance(right.value, int) and not isinstance(right.value, bool)):
             return GuardKind.ONCE

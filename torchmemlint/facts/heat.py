@@ -75,7 +75,9 @@ class HeatMap:
             if value.kind is Kind.LOADER:
                 return LoopHeat(Heat.HOT, self._why("loop over a DataLoader", loop))
         if builds_run(self._facts, loop):
-            return LoopHeat(Heat.COLD, self._why("loop over whole runs, each with a model or optimizer of its own", loop))
+            return LoopHeat(
+                Heat.COLD, self._why("loop over whole runs, each with a model or optimizer of its own", loop)
+            )
         trains, forwards, inner = self._body(loop)
         if trains is not None:
             return LoopHeat(Heat.HOT, self._why("loop that runs a training step each pass", loop), trains)
@@ -109,12 +111,16 @@ class HeatMap:
             return False
         over = loop.iter.args[0] if isinstance(loop.iter, ast.Call) and loop.iter.args else loop.iter
         ranges = [c for c in (loop.iter, over) if isinstance(c, ast.Call) and isinstance(c.func, ast.Name)]
-        if not any(c.func.id in ("range", "trange") and len(c.args) == 3 for c in ranges if isinstance(c.func, ast.Name)):
+        if not any(
+            c.func.id in ("range", "trange") and len(c.args) == 3 for c in ranges if isinstance(c.func, ast.Name)
+        ):
             return False
         counters = {loop.target.id}
         cut = False
         for node in (n for statement in loop.body for n in ast.walk(statement)):
-            if isinstance(node, ast.Assign) and any(isinstance(n, ast.Name) and n.id in counters for n in ast.walk(node.value)):
+            if isinstance(node, ast.Assign) and any(
+                isinstance(n, ast.Name) and n.id in counters for n in ast.walk(node.value)
+            ):
                 counters.update(n.id for t in node.targets for n in ast.walk(t) if isinstance(n, ast.Name))
             if isinstance(node, ast.Slice) and isinstance(node.lower, ast.Name) and node.lower.id in counters:
                 cut = True

@@ -16,7 +16,9 @@ from torchmemlint.facts.values import Device, Kind, Value
 if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
 
-GROWERS = frozenset({"append", "add", "extend", "insert", "update", "appendleft", "setdefault", "put", "register_buffer"})
+GROWERS = frozenset(
+    {"append", "add", "extend", "insert", "update", "appendleft", "setdefault", "put", "register_buffer"}
+)
 MAKERS = frozenset({"Fresh", "Flows", "Detached", "Graph", "OnDevice", "tuple"})
 
 
@@ -58,7 +60,9 @@ def _holder(
         return None
     reads = reads_after(facts, statement, name)
     moved = _moved(facts, statement, reads) if reads else None
-    if reads and moved is None or not (_owned(facts, function, binding, name) or moved and _unknown_result(facts, binding, name)):
+    if (reads and moved is None) or not (
+        _owned(facts, function, binding, name) or (moved and _unknown_result(facts, binding, name))
+    ):
         return None
     if moved is None and _callee_had_more(facts, binding.value):
         return None
@@ -80,9 +84,11 @@ def _callee_had_more(facts: FileFacts, node: ast.expr) -> bool:
 def _last_binding(
     facts: FileFacts, statement: ast.stmt, function: Function, name: str, passed: Callable[[ast.stmt], bool]
 ) -> ast.Assign | None:
-    """The assignment that a name has its value from at a statement: in the same pass of every loop, and not undone since."""
+    """The assignment that a name has its value from at a statement: in the same pass of every loop, not undone."""
     here = begins(facts, statement)
-    bindings = [b for b in function.bound[name] if begins(facts, b) < here and (not isinstance(b, ast.Assign) or passed(b))]
+    bindings = [
+        b for b in function.bound[name] if begins(facts, b) < here and (not isinstance(b, ast.Assign) or passed(b))
+    ]
     last = max(bindings, key=lambda b: begins(facts, b), default=None)
     if not isinstance(last, ast.Assign) or _deleted(facts, function, name, last, statement):
         return None
@@ -95,7 +101,10 @@ def _last_binding(
 def _deleted(facts: FileFacts, function: Function, name: str, since: ast.stmt, until: ast.stmt) -> bool:
     first, last = begins(facts, since), begins(facts, until)
     return any(
-        isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Del) and first < begins(facts, node) < last
+        isinstance(node, ast.Name)
+        and node.id == name
+        and isinstance(node.ctx, ast.Del)
+        and first < begins(facts, node) < last
         for node in ast.walk(function.node)
     )
 
@@ -126,14 +135,21 @@ def _owned(facts: FileFacts, function: Function, binding: ast.Assign, name: str)
 def _computed_with(facts: FileFacts, function: Function, binding: ast.Assign, name: str) -> bool:
     """The result of calling something handed in, which a torch operation takes: a model's output."""
     call = binding.value
-    if not isinstance(call, ast.Call) or not isinstance(call.func, (ast.Name, ast.Attribute)) or len(binding.targets) != 1:
+    if (
+        not isinstance(call, ast.Call)
+        or not isinstance(call.func, (ast.Name, ast.Attribute))
+        or len(binding.targets) != 1
+    ):
         return False
     if not isinstance(binding.targets[0], ast.Name) or facts.resolve(call) is not None:
         return False
     if isinstance(call.func, ast.Attribute) or facts.names.dotted(call.func, function) is not None:
         return False
     return any(
-        isinstance(node, ast.Name) and node.id == name and begins(facts, node) > begins(facts, binding) and _operand(facts, node)
+        isinstance(node, ast.Name)
+        and node.id == name
+        and begins(facts, node) > begins(facts, binding)
+        and _operand(facts, node)
         for node in ast.walk(function.node)
     )
 
@@ -141,7 +157,7 @@ def _computed_with(facts: FileFacts, function: Function, binding: ast.Assign, na
 def _operand(facts: FileFacts, node: ast.expr) -> bool:
     """Whether an expression, or a part or view of it, is an argument of a torch operation."""
     parent = facts.structure.parent.get(node)
-    while isinstance(parent, (ast.Attribute, ast.Subscript)) or isinstance(parent, ast.Call) and parent.func is node:
+    while isinstance(parent, (ast.Attribute, ast.Subscript)) or (isinstance(parent, ast.Call) and parent.func is node):
         node, parent = parent, facts.structure.parent.get(parent)
     if not isinstance(parent, ast.Call):
         return False
@@ -197,10 +213,15 @@ def _scalar(facts: FileFacts, node: ast.expr) -> bool:
     if isinstance(node.func, ast.Attribute) and _scalar(facts, node.func.value):
         return True
     if "reduces" in _effects(facts, node):
-        given = len(node.args) - (0 if isinstance(node.func, ast.Attribute) and facts.value(node.func.value).is_tensor else 1)
+        given = len(node.args) - (
+            0 if isinstance(node.func, ast.Attribute) and facts.value(node.func.value).is_tensor else 1
+        )
         return given <= 0 and not any(k.arg in ("dim", "axis") for k in node.keywords)
     if "loss" in _effects(facts, node):
-        return not any(k.arg == "reduction" and isinstance(k.value, ast.Constant) and k.value.value == "none" for k in node.keywords)
+        return not any(
+            k.arg == "reduction" and isinstance(k.value, ast.Constant) and k.value.value == "none"
+            for k in node.keywords
+        )
     return False
 
 
@@ -249,7 +270,7 @@ def live_views(facts: FileFacts, statement: ast.stmt, holder: Holder) -> Iterato
 def _root(facts: FileFacts, node: ast.expr) -> str | None:
     """The name that an expression is a view of, through attributes, subscripts and methods called on it."""
     while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call)):
-        if facts.value(node).kind is Kind.HOST or isinstance(node, ast.Call) and "views" not in _effects(facts, node):
+        if facts.value(node).kind is Kind.HOST or (isinstance(node, ast.Call) and "views" not in _effects(facts, node)):
             return None
         node = node.func if isinstance(node, ast.Call) else node.value
     return node.id if isinstance(node, ast.Name) else None
@@ -270,10 +291,11 @@ def _to_host(facts: FileFacts, node: ast.expr) -> bool:
     parent = facts.structure.parent.get(node)
     while isinstance(parent, (ast.Attribute, ast.Subscript, ast.Call)):
         if isinstance(parent, ast.Call) and parent.func is node and isinstance(node, ast.Attribute):
-            if node.attr in ("cpu", "tolist", "numpy") or node.attr == "to" and facts.value(parent).device is Device.HOST:
+            if node.attr in ("cpu", "tolist", "numpy") or (
+                node.attr == "to" and facts.value(parent).device is Device.HOST
+            ):
                 return True
         elif isinstance(parent, ast.Call):
             return False
         node, parent = parent, facts.structure.parent.get(parent)
     return False
-

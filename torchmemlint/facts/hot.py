@@ -11,6 +11,7 @@ from torchmemlint.facts.guards import Guard, GuardKind, guards
 from torchmemlint.facts.heat import Heat
 from torchmemlint.facts.reach import Carry, last_name, weight
 from torchmemlint.facts.structure import Block, Function
+from torchmemlint.facts.tests_of_user import is_test
 from torchmemlint.facts.values import Kind, Reason
 from torchmemlint.model import Confidence
 
@@ -84,7 +85,9 @@ def _candidates(facts: FileFacts, effect: str) -> Iterator[HotCall]:
 def controls_collector(facts: FileFacts) -> bool:
     """Whether a file switches Python's collector off or freezes it: then collecting by hand is deliberate."""
     deliberate = {"gc.disable", "gc.freeze"}
-    return any(facts.names.dotted(call.func, facts.structure.function(call)) in deliberate for call in facts.structure.calls)
+    return any(
+        facts.names.dotted(call.func, facts.structure.function(call)) in deliberate for call in facts.structure.calls
+    )
 
 
 def _alternatives(facts: FileFacts, call: ast.Call) -> ast.AST:
@@ -107,7 +110,9 @@ def _hot(facts: FileFacts, carry: Carry) -> HotCall | None:
         if heat.heat in (Heat.HOT, Heat.WARM):
             own = [g for g in guards(facts, call, loop) if not _guards_the_work(facts, g, heat.evidence)]
             met = (*own, *carry.guards)
-            return HotCall(carry, heat.why, heat.heat, met, _offloads(facts, call), is_test(facts.relative))
+            return HotCall(
+                carry, heat.why, heat.heat, met, _offloads(facts, call), is_test(facts, facts.structure.function(call))
+            )
         if heat.heat is Heat.COLD:
             return None
     function = facts.structure.function(call)
@@ -115,7 +120,14 @@ def _hot(facts: FileFacts, carry: Carry) -> HotCall | None:
     if reason is None:
         return None
     own = [g for g in guards(facts, call, None) if not (g.kind is GuardKind.OTHER and _beside(facts, g, call))]
-    return HotCall(carry, reason, Heat.HOT, (*own, *carry.guards), _offloads(facts, call), is_test(facts.relative))
+    return HotCall(
+        carry,
+        reason,
+        Heat.HOT,
+        (*own, *carry.guards),
+        _offloads(facts, call),
+        is_test(facts, facts.structure.function(call)),
+    )
 
 
 def _guards_the_work(facts: FileFacts, guard: Guard, work: ast.AST | None) -> bool:
@@ -132,12 +144,6 @@ def _beside(facts: FileFacts, guard: Guard, call: ast.Call) -> bool:
     return isinstance(guard.node, ast.If) and call not in set(ast.walk(guard.node))
 
 
-def is_test(relative: str) -> bool:
-    """Whether a path is a test by pytest's conventions."""
-    *folders, name = relative.split("/")
-    return name.startswith("test_") or name in ("conftest.py",) or any(f in ("test", "tests") for f in folders)
-
-
 def hot_function(facts: FileFacts, function: Function) -> Reason | None:
     """Why a function runs every step: a framework calls it so."""
     if "hot" in facts.framework_effects(function):
@@ -146,7 +152,11 @@ def hot_function(facts: FileFacts, function: Function) -> Reason | None:
         if call.args and "runs_argument" in facts.effects(call):
             named = facts.function_named(call.args[0], facts.structure.function(call))
             if named is not None and named[1] is function:
-                return Reason(f"`{function.qualname}` is handed to `{last_name(call)}`, which runs it every step", call, facts.relative)
+                return Reason(
+                    f"`{function.qualname}` is handed to `{last_name(call)}`, which runs it every step",
+                    call,
+                    facts.relative,
+                )
     return None
 
 
@@ -159,9 +169,7 @@ def _offloads(facts: FileFacts, call: ast.Call) -> bool:
         value = statement.value if isinstance(statement, (ast.Expr, ast.Assign)) else None
         if not isinstance(value, ast.Call) or not isinstance(value.func, ast.Attribute):
             continue
-        moved = value.func.attr == "cpu" or (
-            value.func.attr == "to" and bool(value.args) and _is_host(value.args[0])
-        )
+        moved = value.func.attr == "cpu" or (value.func.attr == "to" and bool(value.args) and _is_host(value.args[0]))
         if moved and (isinstance(statement, ast.Expr) or facts.value(value.func.value).kind is Kind.MODULE):
             return True
     return False

@@ -32,7 +32,7 @@ class Expressions(Calls):
         self.values[node] = value
         return value
 
-    def _expr(self, node: ast.expr) -> Value:
+    def _expr(self, node: ast.expr) -> Value:  # noqa: C901 - one arm a kind of expression
         if isinstance(node, ast.Name):
             return self.name(node)
         if isinstance(node, ast.Call):
@@ -43,7 +43,7 @@ class Expressions(Calls):
             return self.operation(node)
         if isinstance(node, ast.Subscript):
             return self.subscript(node)
-        if isinstance(node, ast.Constant) or isinstance(node, HOST_CONSTRUCTS):
+        if isinstance(node, (ast.Constant, HOST_CONSTRUCTS)):
             for child in ast.iter_child_nodes(node):
                 if isinstance(child, ast.expr):
                     self.expr(child)

@@ -150,4 +150,3 @@ class Project:
 
 class TooManyCallers(Exception):
     """The name is so common that looking for its callers would read the whole project."""
-

@@ -1,4 +1,4 @@
-"""Calls that neither take nor release device memory: logging, file access, host libraries, and functions made of such calls."""
+"""Calls that neither take nor release device memory: logging, files, host libraries, functions made of such calls."""
 
 from __future__ import annotations
 
@@ -39,7 +39,11 @@ def is_quiet(facts: FileFacts, call: ast.Call, depth: int = 0) -> bool:
         return _quiet_definition(*target, depth)
     if dotted and _host_name(dotted):
         return True
-    if receiver is not None and isinstance(call.func, ast.Attribute) and _quiet_method(facts, call.func, receiver, function):
+    if (
+        receiver is not None
+        and isinstance(call.func, ast.Attribute)
+        and _quiet_method(facts, call.func, receiver, function)
+    ):
         return True
     return _asks(facts, call) and not any(facts.value(argument).is_tensor for argument in call.args)
 
@@ -75,7 +79,11 @@ def _quiet_method(facts: FileFacts, func: ast.Attribute, receiver: Value, functi
 
 def _methods(dotted: str) -> frozenset[str]:
     stub = library().klass(dotted)
-    return frozenset(n for n, signature in stub.methods.items() if not signature.effects) if stub is not None else frozenset()
+    return (
+        frozenset(n for n, signature in stub.methods.items() if not signature.effects)
+        if stub is not None
+        else frozenset()
+    )
 
 
 def _is_keywords(name: str, function: Function) -> bool:
@@ -95,7 +103,10 @@ def _host_instance(facts: FileFacts, node: ast.expr, function: Function) -> bool
     if scope is None:
         return False
     bindings = scope.bound[node.id]
-    return all(isinstance(b, ast.Assign) and isinstance(b.value, ast.Call) and _host_instance(facts, b.value, scope) for b in bindings)
+    return all(
+        isinstance(b, ast.Assign) and isinstance(b.value, ast.Call) and _host_instance(facts, b.value, scope)
+        for b in bindings
+    )
 
 
 def _asks(facts: FileFacts, call: ast.Call) -> bool:
@@ -143,7 +154,9 @@ def _plain_store(facts: FileFacts, node: ast.Assign, function: Function) -> bool
     """A store that can drop no tensor: of a host value other than None, or of anything in a constructor."""
     if function.name == "__init__":
         return True
-    return facts.value(node.value).kind is Kind.HOST and not (isinstance(node.value, ast.Constant) and node.value.value is None)
+    return facts.value(node.value).kind is Kind.HOST and not (
+        isinstance(node.value, ast.Constant) and node.value.value is None
+    )
 
 
 def _own_nodes(function: Function) -> list[ast.AST]:

@@ -55,12 +55,20 @@ def _recovery(facts: FileFacts, attempt: ast.Try, handler: ast.ExceptHandler) ->
         return None
     emptying = next((call for call in calls if (c := cleanup(facts, call)) is not None and c.empties), None)
     retry = next((call for call in calls if _repeats(facts, attempt, handler, call)), None)
-    if emptying is None and (retry is None or kind is About.WIDE) or not _device_work(facts, attempt):
+    if (emptying is None and (retry is None or kind is About.WIDE)) or not _device_work(facts, attempt):
         return None
     call = emptying or retry
     assert call is not None
     confidence = _confidence(facts, attempt, handler, kind, emptying, retry)
-    return Recovery(handler, attempt, call, emptying is not None, retry, confidence, tuple(_why(facts, attempt, handler, call, retry)))
+    return Recovery(
+        handler,
+        attempt,
+        call,
+        emptying is not None,
+        retry,
+        confidence,
+        tuple(_why(facts, attempt, handler, call, retry)),
+    )
 
 
 def _calls(facts: FileFacts, handler: ast.ExceptHandler) -> list[ast.Call]:
@@ -95,7 +103,11 @@ def _repeats(facts: FileFacts, attempt: ast.Try, handler: ast.ExceptHandler, cal
         return True
     for statement in attempt.body:
         for node in ast.walk(statement):
-            if isinstance(node, ast.Call) and node in facts.structure.place_of and _same_work(facts, call, mine, node, handler.name):
+            if (
+                isinstance(node, ast.Call)
+                and node in facts.structure.place_of
+                and _same_work(facts, call, mine, node, handler.name)
+            ):
                 return True
     return False
 
@@ -107,7 +119,11 @@ def _same_work(facts: FileFacts, call: ast.Call, mine: Definition | None, other:
         return mine[1] is theirs[1] and isinstance(mine[1], Function) and _runs_modules(mine[0], mine[1])
     if mine is not None or theirs is not None or facts.effects(call) or not _works(facts, other):
         return False
-    return ast.unparse(other.func) == ast.unparse(call.func) and bool(call.args or call.keywords) and not _reports(call, error)
+    return (
+        ast.unparse(other.func) == ast.unparse(call.func)
+        and bool(call.args or call.keywords)
+        and not _reports(call, error)
+    )
 
 
 def _runs_modules(facts: FileFacts, function: Function) -> bool:
@@ -120,12 +136,16 @@ def _reports(call: ast.Call, error: str | None) -> bool:
     given = [*call.args, *[keyword.value for keyword in call.keywords]]
     if any(isinstance(node, ast.Name) and node.id == error for argument in given for node in ast.walk(argument)):
         return True
-    return bool(given) and (isinstance(given[0], ast.JoinedStr) or isinstance(given[0], ast.Constant) and isinstance(given[0].value, str))
+    return bool(given) and (
+        isinstance(given[0], ast.JoinedStr) or (isinstance(given[0], ast.Constant) and isinstance(given[0].value, str))
+    )
 
 
 def _works(facts: FileFacts, call: ast.Call) -> bool:
     """Whether a call may be the work that ran out of memory."""
-    if is_quiet(facts, call) or isinstance(call.func, ast.Attribute) and call.func.attr in ("to", "cpu", "cuda", "detach"):
+    if is_quiet(facts, call) or (
+        isinstance(call.func, ast.Attribute) and call.func.attr in ("to", "cpu", "cuda", "detach")
+    ):
         return False
     signature = facts.signature(call, facts.structure.function(call), None)
     return signature is None or signature.result != "Host"
@@ -175,7 +195,7 @@ def _hands_on(handler: ast.ExceptHandler) -> bool:
 
 
 def _again_later(facts: FileFacts, attempt: ast.Try, handler: ast.ExceptHandler, emptying: ast.Call) -> bool:
-    """Whether the cache is emptied once more when the handler has ended: behind the attempt, or first in the next pass."""
+    """Whether the cache is emptied once more after the handler: behind the attempt, or first in the next pass."""
     statement = facts.structure.statement(emptying)
     tail = [*following(facts, statement)]
     if any(isinstance(later, (ast.Break, ast.Return, ast.Raise)) for later in facts.structure.after(statement)):

@@ -51,7 +51,11 @@ def recovery_fix(facts: FileFacts, found: Recovery) -> Fix | None:
     if last >= len(lines) and not lines[-1].endswith(("\n", "\r")):
         return None
     at = Position(last + 1, 0)
-    edits = [*edits, Edit(Span(at, at), after)] if block[1] < last and (not cut.skipped or rest[1] < last) else _joined(edits, after)
+    edits = (
+        [*edits, Edit(Span(at, at), after)]
+        if block[1] < last and (not cut.skipped or rest[1] < last)
+        else _joined(edits, after)
+    )
     return Fix("recover after the try statement", Applicability.UNSAFE, tuple(edits))
 
 
@@ -81,7 +85,7 @@ def _cuts(facts: FileFacts, found: Recovery) -> Iterator[_Cut]:
         tail = block[index:]
         if _movable(facts, tail, found.handler.name) and (not skipped or leaves(tail)):
             yield _Cut(tail, skipped)
-        if not isinstance(statement, ast.If) or block[index + 1 :] and skipped:
+        if not isinstance(statement, ast.If) or (block[index + 1 :] and skipped):
             return
         skipped = skipped or block[index + 1 :]
 
@@ -94,7 +98,11 @@ def _movable(facts: FileFacts, tail: Sequence[ast.stmt], error: str | None) -> b
                 return False
             if isinstance(node, ast.Raise) and node.exc is None:
                 return False
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("sys.exc_info", "traceback.format_exc", "traceback.print_exc"):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+                "sys.exc_info",
+                "traceback.format_exc",
+                "traceback.print_exc",
+            ):
                 return False
             if isinstance(node, (ast.Constant, ast.JoinedStr)) and _long(facts, node):
                 return False
@@ -104,7 +112,9 @@ def _movable(facts: FileFacts, tail: Sequence[ast.stmt], error: str | None) -> b
 def _long(facts: FileFacts, node: ast.AST) -> bool:
     """A string over several lines: its text would change with the indentation."""
     span = facts.tree.places.span(node)
-    return span.start.line != span.end.line and facts.source.slice(span).lstrip("rRbBfFuU").startswith(('"' * 3, "'" * 3))
+    return span.start.line != span.end.line and facts.source.slice(span).lstrip("rRbBfFuU").startswith(
+        ('"' * 3, "'" * 3)
+    )
 
 
 # ---- text -----------------------------------------------------------------------------------------

@@ -83,6 +83,8 @@ def _after_the_move(facts: FileFacts, statement: ast.stmt, holder: Holder) -> Fi
     text, copy = facts.source.slice(here), facts.source.slice(there)
     if "\n" in copy or "\n" in text:
         return None
-    again = any(isinstance(n, ast.Name) and n.id == holder.name and isinstance(n.ctx, ast.Store) for n in ast.walk(moved))
+    again = any(
+        isinstance(n, ast.Name) and n.id == holder.name and isinstance(n.ctx, ast.Store) for n in ast.walk(moved)
+    )
     drop = "" if again else f"del {holder.name}{_break(facts, statement)}"
     return Fix("copy to the host first", Applicability.UNSAFE, (Edit(here, copy), Edit(there, drop + text)))

@@ -85,7 +85,9 @@ def _judge(facts: FileFacts, found: Cleanup, function: Function) -> Idle | None:
     if held:
         certain = held[0].certain and not any(way.carried for way in ways)
         confidence = Confidence.HIGH if certain else Confidence.MEDIUM
-        why = tuple(Reason(f"`{h.name}` is bound to a tensor and not read again", h.binding, facts.relative) for h in held)
+        why = tuple(
+            Reason(f"`{h.name}` is bound to a tensor and not read again", h.binding, facts.relative) for h in held
+        )
         return Idle(call, Form.HELD, confidence, tuple(held), tuple(h.name for h in held), (*why, *_through(found)))
     if _measured_after(facts, statement):
         return None
@@ -141,7 +143,7 @@ def _does_more(facts: FileFacts, function: Function, statement: ast.stmt) -> boo
 
 
 def _builds(facts: FileFacts, statement: ast.stmt) -> bool:
-    """Whether a statement stands where something is built for the first time, with nothing but new memory before it there."""
+    """Whether a statement stands where something is first built, with nothing but new memory before it there."""
     if not lazily_built(facts, statement):
         return False
     for place in facts.structure.place(statement).chain():
@@ -181,9 +183,13 @@ def _first(facts: FileFacts, function: Function) -> Confidence | None:
     except TooManyCallers:
         return Confidence.MEDIUM
     ways = [way for f, c in callers for way in approaches(f, f.structure.statement(c))]
-    if any(way.handler or Act.RELEASES in way.acts(carried=False) and _near(way) for way in ways):
+    if any(way.handler or (Act.RELEASES in way.acts(carried=False) and _near(way)) for way in ways):
         return None
-    start = bool(ways) and all(f.structure.function(c).is_module for f, c in callers) and not any(way.acts() for way in ways)
+    start = (
+        bool(ways)
+        and all(f.structure.function(c).is_module for f, c in callers)
+        and not any(way.acts() for way in ways)
+    )
     return Confidence.HIGH if start else Confidence.MEDIUM
 
 
@@ -214,7 +220,7 @@ def _reads_memory(facts: FileFacts, call: ast.Call, depth: int = 0) -> bool:
     """A reading or a reset of memory figures, of any back end, or a helper around one."""
     dotted = facts.names.dotted(call.func, facts.structure.function(call)) or ""
     same = library().function(f"torch.cuda.{last_name(call)}") if dotted.startswith("torch.") else None
-    if "reads_memory" in facts.effects(call) or same is not None and "reads_memory" in same.effects:
+    if "reads_memory" in facts.effects(call) or (same is not None and "reads_memory" in same.effects):
         return True
     target = facts.resolve(call) if depth < MAX_READING_HOPS else None
     if target is None or not isinstance(target[1], Function):
@@ -226,7 +232,9 @@ def _reads_memory(facts: FileFacts, call: ast.Call, depth: int = 0) -> bool:
 def _waking_methods() -> frozenset[str]:
     """Methods of library classes by which another allocator takes device memory."""
     classes = [stub for module in library().modules.values() for stub in module.classes.values()]
-    return frozenset(name for stub in classes for name, signature in stub.methods.items() if "takes_device" in signature.effects)
+    return frozenset(
+        name for stub in classes for name, signature in stub.methods.items() if "takes_device" in signature.effects
+    )
 
 
 # ---- still held -----------------------------------------------------------------------------------

@@ -78,7 +78,9 @@ def _tells(facts: FileFacts, test: ast.expr, function: Function) -> bool:
     for node in ast.walk(test):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and PHRASE in node.value.lower():
             return True
-        if isinstance(node, (ast.Name, ast.Attribute)) and (facts.names.dotted(node, function) or "").endswith(OUT_OF_MEMORY):
+        if isinstance(node, (ast.Name, ast.Attribute)) and (facts.names.dotted(node, function) or "").endswith(
+            OUT_OF_MEMORY
+        ):
             return True
         if isinstance(node, ast.Call) and node in facts.structure.place_of and _asking_call(facts, node):
             return True
@@ -93,11 +95,13 @@ def _asking_call(facts: FileFacts, call: ast.Call) -> bool:
 
 
 def _tells_inside(facts: FileFacts, function: Function, depth: int) -> bool:
-    """Whether a function knows about running out of memory: it says the phrase or names the class, itself or one below."""
+    """Whether a function knows about running out of memory: it says the phrase or names the class, or calls one."""
     for node in ast.walk(function.node):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and PHRASE in node.value.lower():
             return True
-        if isinstance(node, (ast.Name, ast.Attribute)) and (facts.names.dotted(node, function) or "").endswith(OUT_OF_MEMORY):
+        if isinstance(node, (ast.Name, ast.Attribute)) and (facts.names.dotted(node, function) or "").endswith(
+            OUT_OF_MEMORY
+        ):
             return True
     if depth >= 2:
         return False

@@ -57,7 +57,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from torchmemlint.facts.file_model import FileModel
-from torchmemlint.rule import Applicability, Confidence, Effect, Finding, Metric, Rule, Severity
+from torchmemlint.rule import Applicability, Effect, Finding, Metric, Rule, Severity
 
 RULE = Rule(
     code="TML101",

@@ -37,9 +37,9 @@ def spectrum(values):
 
 ## When it is fine
 
-After `del`, `= None`, `.clear()`, `gc.collect()`, a module's `.cpu()`, or the return of a function whose tensors died with it.
-Before memory is measured, or before another allocator takes the device. In a helper that only cleans up: the places that
-call it are asked instead. That there is no `del` in sight is no reason to report anything.
+After `del`, `= None`, `.clear()`, `gc.collect()`, a module's `.cpu()`, or the return of a function whose tensors died
+with it. Before memory is measured, or before another allocator takes the device. In a helper that only cleans up: the
+places that call it are asked instead. That there is no `del` in sight is no reason to report anything.
 
 ## References
 
@@ -76,10 +76,13 @@ def _reason(idle: Idle) -> str:
     if idle.form is Form.HELD:
         names = [f"`{name}`" for name in idle.names]
         if idle.held[0].moved is not None:
-            return f"comes too early: {names[0]} still holds its device memory and is copied to the host only afterwards"
+            return (
+                f"comes too early: {names[0]} still holds its device memory and is copied to the host only afterwards"
+            )
         if len(names) == 1:
             return f"cannot return the memory of {names[0]}: nobody reads it any more, but it still holds its tensor"
-        return f"cannot return the memory of {', '.join(names)}: nobody reads them any more, but they still hold their tensors"
+        listed = ", ".join(names)
+        return f"cannot return the memory of {listed}: nobody reads them any more, but they still hold their tensors"
     if idle.form is Form.COMMENTED:
         return f"follows a `del` that is commented out: {', '.join(f'`{n}`' for n in idle.names)} still held"
     if idle.form is Form.TAKEN:

@@ -42,8 +42,9 @@ def step(model, batch, optimizer):
 
 ## When it is fine
 
-A handler that only takes note, continues, or raises; recovery after the try statement; `traceback.clear_frames(error.__traceback__)`
-first. A handler for other errors, or around work that uses no device, is none of this rule's business.
+A handler that only takes note, continues, or raises; recovery after the try statement;
+`traceback.clear_frames(error.__traceback__)` first. A handler for other errors, or around work
+that uses no device, is none of this rule's business.
 
 ## References
 
@@ -72,8 +73,8 @@ RULE = Rule(
 def check(file: FileModel) -> Iterator[Finding]:
     for found in file.recoveries():
         if found.empties:
-            what = "runs inside the handler: the error's traceback still holds the tensors of the failed frames, so they are not returned"
+            what = "runs inside the handler, where the error's traceback still holds the tensors of the failed frames"
         else:
-            what = "repeats the work inside the handler, on top of the failed frames' tensors, which the error's traceback still holds"
+            what = "repeats the work inside the handler, on top of the failed frames' tensors that the traceback holds"
         message = f"`{file.text(found.call.func)}()` {what}"
         yield file.finding(RULE, found.call, message, found.confidence, found.why, file.recovery_fix(found))

@@ -5,7 +5,8 @@
 `self.features = self.encoder(x)` keeps that tensor until the next call overwrites it: through backward, the
 optimizer step, evaluation, checkpointing. One activation of a small CNN kept so
 held 144 MiB after each step and raised the peak by as much on an H200 (`fixtures/effects`); with no backward in
-between (evaluation with grad on) the whole graph behind it stays too. It is retention, a constant; a list that takes one more tensor each call
+between (evaluation with grad on) the whole graph behind it stays too. It is retention, a constant; a list that
+takes one more tensor each call
 grows without bound. `detach()` cuts the graph, the tensor itself stays.
 
 ## Bad
