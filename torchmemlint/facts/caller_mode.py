@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from torchmemlint.facts.grad_mode import SWITCHES, GradMode, mode_at
 from torchmemlint.facts.library import library
+from torchmemlint.facts.memory import Table
 from torchmemlint.facts.project import TooManyCallers
 from torchmemlint.facts.structure import Class, Function
 from torchmemlint.facts.tests_of_user import is_test
@@ -35,6 +36,11 @@ class CallerMode:
     unseen: bool = False  # called from where we cannot look: by a library not described here, or by too common a name
 
 
+MODES: Table[tuple[Function, int], CallerMode] = Table()
+REFERENCES: Table[FileFacts, dict[str, list[ast.Name | ast.Attribute]]] = Table()
+LEFT_OFF: Table[FileFacts, bool] = Table()
+
+
 def effective_mode(facts: FileFacts, node: ast.AST, level: int = 0) -> CallerMode:
     """Grad mode at a node, callers asked where its function does not decide. Never INHERIT."""
     local = mode_at(facts, node)
@@ -45,7 +51,7 @@ def effective_mode(facts: FileFacts, node: ast.AST, level: int = 0) -> CallerMod
         return CallerMode(GradMode.MAYBE, False)
     if function.is_module:
         return CallerMode(GradMode.ON, True)
-    cache = facts.project.caller_modes
+    cache = facts.project.memory.table(MODES)
     key = (function, level)
     if key not in cache:
         cache[key] = CallerMode(GradMode.ON, True)  # a function that only calls itself adds no way in
@@ -134,9 +140,9 @@ def _escapes(facts: FileFacts, function: Function) -> bool:
 
 def _references(facts: FileFacts) -> dict[str, list[ast.Name | ast.Attribute]]:
     """Names and attributes of a file that are read without being called or started on the spot."""
-    cached = facts.project.references.get(facts)
-    if cached is None:
-        cached = {}
+    table = facts.project.memory.table(REFERENCES)
+    if facts not in table:
+        cached: dict[str, list[ast.Name | ast.Attribute]] = {}
         for node, parent in facts.structure.parent.items():
             if not isinstance(node, (ast.Name, ast.Attribute)) or not isinstance(node.ctx, ast.Load):
                 continue
@@ -145,8 +151,8 @@ def _references(facts: FileFacts) -> dict[str, list[ast.Name | ast.Attribute]]:
             if _started(facts, node, parent):
                 continue
             cached.setdefault(node.id if isinstance(node, ast.Name) else node.attr, []).append(node)
-        facts.project.references[facts] = cached
-    return cached
+        table[facts] = cached
+    return table[facts]
 
 
 def _started(facts: FileFacts, node: ast.AST, parent: ast.AST) -> bool:
@@ -181,8 +187,8 @@ def _framework_may_call(facts: FileFacts, function: Function) -> bool:
 
 def _left_off(facts: FileFacts) -> bool:
     """A function of the file switches grad off for good: `torch.set_grad_enabled(False)` and never on again."""
-    cached = facts.project.left_off.get(facts)
-    if cached is None:
+    table = facts.project.memory.table(LEFT_OFF)
+    if facts not in table:
         last: dict[Function, bool] = {}
         for call in facts.calls_named.get("set_grad_enabled", ()):
             function = facts.structure.function(call)
@@ -192,6 +198,5 @@ def _left_off(facts: FileFacts) -> bool:
             ):
                 given = call.args[0] if call.args else None
                 last[function] = isinstance(given, ast.Constant) and not given.value
-        cached = any(off for function, off in last.items() if not function.is_module)
-        facts.project.left_off[facts] = cached
-    return cached
+        table[facts] = any(off for function, off in last.items() if not function.is_module)
+    return table[facts]

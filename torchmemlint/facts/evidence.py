@@ -8,19 +8,23 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.memory import Table
 from torchmemlint.facts.paths import Usage, path_of, usages
-from torchmemlint.facts.structure import Function
+from torchmemlint.facts.structure import Class, Function
 from torchmemlint.facts.values import Device, Grad, Kind, Reason, Value, tensor
 
 if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
 
 MODULE_METHODS = frozenset({"parameters", "named_parameters", "named_modules", "named_children"})
+BY_FUNCTION: Table[Function, dict[str, Value]] = Table()
+BY_CLASS: Table[Class, dict[str, Value]] = Table()
 
 
 def evidence(facts: FileFacts, function: Function) -> dict[str, Value]:
     """Values of paths in a function by their uses there; for `self` attributes by uses in the whole class."""
-    if function not in facts.evidence_cache:
+    table = facts.project.memory.table(BY_FUNCTION)
+    if function not in table:
         calls = list(function.calls)
         for inner in function.inner:
             calls.extend(inner.calls)
@@ -32,15 +36,16 @@ def evidence(facts: FileFacts, function: Function) -> dict[str, Value]:
             for path, value in class_evidence(facts, function).items():
                 if own_self is not None:
                     found.setdefault(path.replace("self.", f"{own_self}.", 1), value)
-        facts.evidence_cache[function] = found
-    return facts.evidence_cache[function]
+        table[function] = found
+    return table[function]
 
 
 def class_evidence(facts: FileFacts, function: Function) -> dict[str, Value]:
     """Evidence about `self.x` from all methods of the class, with the receiver called `self`."""
     owner = function.owner
     assert owner is not None
-    if owner not in facts.class_evidence_cache:
+    table = facts.project.memory.table(BY_CLASS)
+    if owner not in table:
         merged: dict[str, Value] = {}
         for method in owner.methods.values():
             name = method.self_name()
@@ -49,8 +54,8 @@ def class_evidence(facts: FileFacts, function: Function) -> dict[str, Value]:
             for path, value in _from_usage(facts, method.calls).items():
                 if path.startswith(f"{name}.") and value.kind in (Kind.MODULE, Kind.OPTIMIZER, Kind.ENGINE):
                     merged.setdefault(f"self.{path[len(name) + 1 :]}", value)
-        facts.class_evidence_cache[owner] = merged
-    return facts.class_evidence_cache[owner]
+        table[owner] = merged
+    return table[owner]
 
 
 def _from_usage(facts: FileFacts, calls: list[ast.Call]) -> dict[str, Value]:

@@ -39,9 +39,6 @@ class FileFacts:
         self.relative = relative
         self.module = parsed.structure.name
         self.project = project
-        self.evidence_cache: dict[Function, dict[str, Value]] = {}
-        self.class_evidence_cache: dict[Class, dict[str, Value]] = {}
-        self.quiet_cache: dict[Function, bool] = {}
         self._evaluations: dict[Function, Evaluation] = {}
         self._results: dict[tuple[object, ...], Value] = {}
         self._bases: dict[Class, list[Base]] = {}

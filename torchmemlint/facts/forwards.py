@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from torchmemlint.facts.grad_mode import GradMode, function_mode, mode_at
 from torchmemlint.facts.library import Signature, library
+from torchmemlint.facts.memory import Table
 from torchmemlint.facts.paths import path_of
 from torchmemlint.facts.project import TooManyCallers
 from torchmemlint.facts.structure import Class, Function
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 CALLER_LEVELS = 2
 ENGINES = ("jax", "flax", "tensorflow", "keras", "paddle", "mindspore", "mxnet", "tinygrad", "mlx", "jittor")
+RUNS_OWN: Table[Function, bool] = Table()
+WITH_PARAMETERS: Table[Class, bool] = Table()
 
 
 class Certainty(enum.Enum):
@@ -96,7 +99,7 @@ def _runs_own(facts: FileFacts, method: Function) -> bool:
     """Whether a method of a module runs the module or its parts with grad as the caller has it."""
     if function_mode(facts, method) in (GradMode.OFF, GradMode.MAYBE):
         return False
-    cache = facts.project.runs_forward
+    cache = facts.project.memory.table(RUNS_OWN)
     if method not in cache:
         cache[method] = False
         for call in method.calls:
@@ -153,7 +156,7 @@ def _freezes_itself(facts: FileFacts, owner: Class) -> bool:
 
 def has_parameters(facts: FileFacts, owner: Class) -> bool:
     """Whether instances of a module class own parameters; only a class seen whole can be without."""
-    cache = facts.project.with_parameters
+    cache = facts.project.memory.table(WITH_PARAMETERS)
     if owner not in cache:
         cache[owner] = True
         cache[owner] = any(_brings_parameters(facts, base) for base in facts.lineage(owner))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from torchmemlint.facts import switches
 from torchmemlint.facts.graph_calls import Calls
 from torchmemlint.facts.graph_origins import ASKS, CUTS, NONE, Fate, Held, Origin, is_plain_value
+from torchmemlint.facts.memory import Table
 from torchmemlint.facts.paths import path_of, root_of
 from torchmemlint.facts.structure import Function
 from torchmemlint.facts.switches import Switch, Switches
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
 
 MAX_DEPTH = 2
+WALKS: Table[tuple[Function, int], Walk | None] = Table()
+END_SWITCHES: Table[Function, dict[str, Switch]] = Table()
 
 
 class Walk:
@@ -336,7 +339,7 @@ def _united(one: dict[str, Held], two: dict[str, Held]) -> dict[str, Held]:
 
 def walk(facts: FileFacts, function: Function, depth: int = 0) -> Walk | None:
     """The finished walk of a function; None in a circle, and too deep down."""
-    cache = facts.project.walks
+    cache = facts.project.memory.table(WALKS)
     key = (function, depth)
     if key not in cache:
         cache[key] = None
@@ -347,7 +350,7 @@ def walk(facts: FileFacts, function: Function, depth: int = 0) -> Walk | None:
 
 def _ends_with(facts: FileFacts, function: Function, depth: int) -> dict[str, Switch]:
     """What a function leaves switched at its end by its own statements, calls into the project left out."""
-    cache = facts.project.end_switches
+    cache = facts.project.memory.table(END_SWITCHES)
     if function not in cache:
         cache[function] = {}
         cache[function] = Walk(facts, function, Switches(), depth + 1, follows=False).run().switches.known

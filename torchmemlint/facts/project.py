@@ -10,15 +10,13 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.memory import Memory
 from torchmemlint.facts.parsed_files import Files, ParsedFiles
 from torchmemlint.facts.structure import Class, Function
 
 if TYPE_CHECKING:
-    from torchmemlint.facts.caller_mode import CallerMode
     from torchmemlint.facts.file_facts import FileFacts
-    from torchmemlint.facts.graph_fate import Walk
     from torchmemlint.facts.reach import Reach
-    from torchmemlint.facts.switches import Switch
 
 __all__ = ["Files", "Project", "TooManyCallers"]
 
@@ -33,17 +31,11 @@ class Project:
 
     def __init__(self, files: Files | None = None, shared: ParsedFiles | None = None) -> None:
         self.shared = shared if shared is not None else ParsedFiles(files)
+        self.memory = Memory()
         self._facts: dict[str, FileFacts | None] = {}
         self._reach: dict[str, Reach] = {}
         self._loaded: dict[str, FileFacts] = {}
         self.classes: dict[str, tuple[FileFacts, Class]] = {}
-        self.caller_modes: dict[tuple[Function, int], CallerMode] = {}
-        self.references: dict[FileFacts, dict[str, list[ast.Name | ast.Attribute]]] = {}
-        self.left_off: dict[FileFacts, bool] = {}
-        self.runs_forward: dict[Function, bool] = {}
-        self.with_parameters: dict[Class, bool] = {}
-        self.walks: dict[tuple[Function, int], Walk | None] = {}
-        self.end_switches: dict[Function, dict[str, Switch]] = {}
 
     def session(self) -> Project:
         """A fresh view of the same files that has inferred nothing yet."""

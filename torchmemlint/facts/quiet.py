@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.library import Signature, library
+from torchmemlint.facts.memory import Table
 from torchmemlint.facts.structure import Class, Function
 from torchmemlint.facts.values import UNKNOWN, Kind, Value
 
@@ -24,6 +25,7 @@ PLAIN_METHODS = frozenset(
 )
 KNOWN_BY_METHOD = ("logging.Logger", "torch.utils.tensorboard.SummaryWriter", "deepspeed.DeepSpeedEngine")
 QUIET_RESULTS = frozenset({"Host", "Generator", "GradOff", "GradOn", "Scheduler", "Same", "Each"})
+QUIET: Table[Function, bool] = Table()
 
 
 def is_quiet(facts: FileFacts, call: ast.Call, depth: int = 0) -> bool:
@@ -132,10 +134,11 @@ def _foreign_base(facts: FileFacts, definition: Class) -> bool:
 
 
 def _quiet_function(facts: FileFacts, function: Function, depth: int) -> bool:
-    if function not in facts.quiet_cache:
-        facts.quiet_cache[function] = True  # a circle adds nothing
-        facts.quiet_cache[function] = depth < MAX_DEPTH and not function.yields and _quiet_body(facts, function, depth)
-    return facts.quiet_cache[function]
+    table = facts.project.memory.table(QUIET)
+    if function not in table:
+        table[function] = True  # a circle adds nothing
+        table[function] = depth < MAX_DEPTH and not function.yields and _quiet_body(facts, function, depth)
+    return table[function]
 
 
 def _quiet_body(facts: FileFacts, function: Function, depth: int) -> bool:
