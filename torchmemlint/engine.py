@@ -60,27 +60,30 @@ def _firing(source: Source, screen: Tree, rules: Iterable[Rule], project: Projec
 
 
 def _run(source: Source, tree: Tree, rules: Iterable[Rule], project: Project) -> list[Finding]:
-    findings: list[Finding] = []
     try:
         model = FileModel(source, tree, project)
     except RecursionError:
         raise BadFile("expression too long or too deeply nested") from None
-    for rule in rules:
-        assert rule.check is not None
-        try:
-            findings.extend(rule.check(model))
-        except BadFile:
-            raise
-        except Exception as error:  # a bug in one rule must not hide the findings of the others
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            message = (
-                f"internal error in {rule.code}: {type(error).__name__}: {error} "
-                f"({where.filename.rsplit('torchmemlint', 1)[-1].lstrip('/')}:{where.lineno}); please report it"
-            )
-            findings.append(
-                _own(source, INTERNAL_ERROR, "internal-error", message, Span(Position(1, 0), Position(1, 0)))
-            )
-    return findings
+    try:
+        return [finding for rule in rules for finding in _checked(source, rule, model)]
+    finally:
+        model.close()
+
+
+def _checked(source: Source, rule: Rule, model: FileModel) -> list[Finding]:
+    """The findings of one rule; a bug in it becomes a finding and does not hide those of the others."""
+    assert rule.check is not None
+    try:
+        return list(rule.check(model))
+    except BadFile:
+        raise
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        message = (
+            f"internal error in {rule.code}: {type(error).__name__}: {error} "
+            f"({where.filename.rsplit('torchmemlint', 1)[-1].lstrip('/')}:{where.lineno}); please report it"
+        )
+        return [_own(source, INTERNAL_ERROR, "internal-error", message, Span(Position(1, 0), Position(1, 0)))]
 
 
 def _sorted(source: Source, findings: Iterable[Finding]) -> list[Finding]:

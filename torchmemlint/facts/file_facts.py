@@ -11,7 +11,7 @@ from functools import cached_property
 
 from torchmemlint.facts.heat import HeatMap
 from torchmemlint.facts.infer import Environment, Evaluation
-from torchmemlint.facts.library import Signature, library
+from torchmemlint.facts.library import TENSOR_ONLY_METHODS, Signature, library
 from torchmemlint.facts.parsed_files import Parsed
 from torchmemlint.facts.paths import path_of
 from torchmemlint.facts.project import Project, TooManyCallers
@@ -21,11 +21,6 @@ from torchmemlint.facts.values import UNKNOWN, Kind, Value
 Definition = tuple["FileFacts", Function | Class]
 Base = tuple["FileFacts", Class] | str
 MAX_BASES = 8
-TENSOR_ONLY_METHODS = frozenset(
-    {"detach", "detach_", "backward", "item", "requires_grad_", "unsqueeze", "squeeze", "view_as", "expand_as",
-     "argmax", "argmin", "contiguous", "permute", "softmax", "log_softmax", "clamp", "masked_fill", "numel",
-     "new_zeros", "data_ptr"}
-)  # fmt: skip
 
 
 class FileFacts:
@@ -47,6 +42,14 @@ class FileFacts:
         self.heat = HeatMap(self)
         for owner in self.structure.classes:
             project.classes[owner.key] = (self, owner)
+
+    def forget(self) -> None:
+        """Let go of all that was worked out: the facts and their answers point at each other."""
+        self._evaluations.clear()
+        self._results.clear()
+        self._attributes.clear()
+        self._definitions.clear()
+        self.heat.forget()
 
     # ---- definitions ------------------------------------------------------------------------------
 
@@ -333,13 +336,29 @@ class FileFacts:
     def resolve(self, call: ast.Call) -> Definition | None:
         """The project's function or class that a call runs, wherever the call stands."""
         function = self.structure.function(call)
+        plain = self._plain_callee(call.func, function)
+        if plain is not None:
+            return plain
         values = self.evaluation(function).values
         receiver = values.get(call.func.value) if isinstance(call.func, ast.Attribute) else None
         return self.callee(call, function, receiver, values.get(call.func, UNKNOWN))
 
+    def _plain_callee(self, func: ast.expr, function: Function) -> Definition | None:
+        """What `f()` and `self.f()` run, without evaluating anything: most calls are like that."""
+        dotted = self.names.dotted(func, function)
+        if dotted is not None:
+            return self.definition(dotted)
+        if isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name) and function.owner is not None:
+            if func.value.id == function.self_name() and len(function.bound.get(func.value.id, ())) == 1:
+                return self._method_definition(function.owner.key, func.attr)
+        return None
+
     def effects(self, call: ast.Call) -> frozenset[str]:
         """Effects the library declares for a call."""
         function = self.structure.function(call)
+        dotted = self.names.dotted(call.func, function)
+        if dotted is not None and self.definition(dotted) is None and (known := library().function(dotted)) is not None:
+            return known.effects
         receiver = None
         if isinstance(call.func, ast.Attribute):
             receiver = self.evaluation(function).values.get(call.func.value, UNKNOWN)

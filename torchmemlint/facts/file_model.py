@@ -51,6 +51,10 @@ class FileModel:
         self.facts = FileFacts(parsed(source, tree, relative), relative, self._project)
         self._project.enter(self.facts)
 
+    def close(self) -> None:
+        """No more questions: let go of what was inferred for them."""
+        self._project.close()
+
     # ---- questions --------------------------------------------------------------------------------
 
     def hot_calls(self, effect: str) -> Iterator[hot.HotCall]:

@@ -59,6 +59,11 @@ class HeatMap:
         self._heat: dict[LoopNode, LoopHeat] = {}
         self._pulse: dict[Function, Pulse] = {}
 
+    def forget(self) -> None:
+        """Let go of what was worked out."""
+        self._heat.clear()
+        self._pulse.clear()
+
     def of(self, loop: LoopNode) -> LoopHeat:
         """The heat of a loop."""
         if loop not in self._heat:

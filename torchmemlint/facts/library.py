@@ -10,6 +10,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
 
+# Methods that among the objects of common libraries only tensors have.
+TENSOR_ONLY_METHODS = frozenset(
+    {"detach", "detach_", "backward", "item", "requires_grad_", "unsqueeze", "squeeze", "view_as", "expand_as",
+     "argmax", "argmin", "contiguous", "permute", "softmax", "log_softmax", "clamp", "masked_fill", "numel",
+     "new_zeros", "data_ptr"}
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Signature:

@@ -23,6 +23,7 @@ class Names:
         self._own = {function.node: function for function in structure.functions}
         self._imports: dict[Function, dict[str, list[str]]] = {}
         self._assigned: dict[Function, dict[str, list[ast.expr]]] = {}
+        self._known: dict[tuple[str, Function], str | None] = {}
         self._busy: set[tuple[Function, str]] = set()
         self.stars: list[str] = []
         for function, node in structure.imports:
@@ -72,6 +73,15 @@ class Names:
 
     def name(self, name: str, function: Function) -> str | None:
         """The dotted name of a bare name used in a function."""
+        key = (name, function)
+        if key not in self._known:
+            found = self._look_up(name, function)
+            if self._busy:  # an answer in the middle of a circle is not for keeping
+                return found
+            self._known[key] = found
+        return self._known[key]
+
+    def _look_up(self, name: str, function: Function) -> str | None:
         scope: Function | None = function
         while scope is not None:
             if name in scope.bound and name not in scope.globals:

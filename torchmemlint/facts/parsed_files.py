@@ -6,6 +6,7 @@ trees of files not asked for lately are dropped and parsed again when needed.
 
 from __future__ import annotations
 
+import gc
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ class ParsedFiles:
         self.carriers: dict[str, frozenset[str]] = {}  # effect -> names of functions that end in it
         self._kept: OrderedDict[str, Parsed | None] = OrderedDict()
         self._kept_bytes = 0
+        self._dropped_bytes = 0
         self._mentions: dict[str, list[str]] = {}
         self._modules: dict[str, list[tuple[tuple[str, ...], str]]] | None = None
         self._packages: set[str] = set()
@@ -81,7 +83,12 @@ class ParsedFiles:
         self._kept_bytes += len(made.source.data) if made is not None else 0
         while self._kept_bytes > MAX_KEPT and len(self._kept) > 1:
             _, dropped = self._kept.popitem(last=False)
-            self._kept_bytes -= len(dropped.source.data) if dropped is not None else 0
+            size = len(dropped.source.data) if dropped is not None else 0
+            self._kept_bytes -= size
+            self._dropped_bytes += size
+        if self._dropped_bytes > MAX_KEPT // 2:  # functions and classes of a tree point at each other
+            self._dropped_bytes = 0
+            gc.collect()
         return made
 
     def _parse(self, relative: str) -> Parsed | None:

@@ -41,6 +41,15 @@ class Project:
         """A fresh view of the same files that has inferred nothing yet."""
         return Project(shared=self.shared)
 
+    def close(self) -> None:
+        """End the session: nothing that was inferred in it stays in memory, without waiting for the collector."""
+        for facts in self._facts.values():
+            if facts is not None:
+                facts.forget()
+        for held in (self._facts, self._reach, self._loaded, self.classes):
+            held.clear()
+        self.memory = Memory()
+
     # ---- files ------------------------------------------------------------------------------------
 
     def enter(self, facts: FileFacts) -> None:

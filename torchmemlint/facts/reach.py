@@ -84,7 +84,9 @@ class Reach:
         if self._names is None:
             known = self._project.shared.carriers
             if self._effect not in known:
-                known[self._effect] = Reach(self._project.session(), self._effect).search()
+                session = self._project.session()
+                known[self._effect] = Reach(session, self._effect).search()
+                session.close()
             self._names = known[self._effect] | self.search(own_only=True)
         return self._names
 
