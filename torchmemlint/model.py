@@ -67,12 +67,19 @@ class Direction(enum.Enum):
     LOWER = "lower"
 
 
+class Scene(enum.Enum):
+    """What has to happen around the flagged code for its effect to show."""
+
+    STEPS = "steps"  # it runs step after step
+    OUT_OF_MEMORY = "out of memory"  # the work of the `try` statement around or before it runs out of memory
+
+
 @dataclass(frozen=True)
 class Effect:
     """A rule's measurable promise: the original is `direction` than the fixed code by at least `least`.
 
     `least` is in the unit of the metric (bytes, ms, count) unless `relative`, then a fraction of the
-    fixed code's reading. `also` names further metrics that may prove the claim instead.
+    fixed code's reading. `also` names further metrics that may prove the claim instead, `scene` what must happen.
     """
 
     metric: Metric
@@ -80,6 +87,7 @@ class Effect:
     least: float = 0.0
     relative: bool = False
     also: tuple[Metric, ...] = ()
+    scene: Scene = Scene.STEPS
 
 
 @dataclass(frozen=True, order=True)

@@ -57,13 +57,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from torchmemlint.facts.file_model import FileModel
-from torchmemlint.rule import Effect, Finding, Metric, Rule, Severity
+from torchmemlint.rule import Effect, Finding, Metric, Rule, Scene, Severity
 
 RULE = Rule(
     code="TML104",
     name="oom-recovery-in-handler",
     severity=Severity.WARNING,
-    effect=Effect(Metric.RETAINED_BYTES, also=(Metric.PEAK_BYTES,)),
+    effect=Effect(Metric.RETAINED_BYTES, also=(Metric.PEAK_BYTES,), scene=Scene.OUT_OF_MEMORY),
     words=("empty_cache", "OutOfMemory", "out of memory"),
     reaches="empties_cache",
     since="0.1.0",
