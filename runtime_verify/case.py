@@ -78,7 +78,8 @@ class Unplanned(Exception):
 
 def as_json(case: Case) -> dict[str, Any]:
     """The case as JSON values."""
-    return _plain(asdict(case))
+    plain: dict[str, Any] = _plain(asdict(case))
+    return plain
 
 
 def from_json(data: Mapping[str, Any]) -> Case:

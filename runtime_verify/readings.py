@@ -134,10 +134,18 @@ class Record:
 
 
 def record_from_json(data: dict[str, Any]) -> Record:
-    """The record that `dataclasses.asdict` and JSON made of one. Raises KeyError, TypeError or ValueError."""
-    events = [Event(**{**event, "kind": EventKind(event["kind"])}) for event in data.pop("events", [])]
-    samples = {name: [Sample(**sample) for sample in data.pop(name, [])] for name in ("passes", "after", "steps")}
-    return Record(**{**data, "outcome": Outcome(data["outcome"])}, events=events, **samples)
+    """The record that `as_json` and JSON made of one. Raises KeyError, TypeError or ValueError."""
+    plain = dict(data)
+    plain["outcome"] = Outcome(data["outcome"])
+    plain["events"] = [Event(**{**event, "kind": EventKind(event["kind"])}) for event in data["events"]]
+    for name in ("passes", "after", "steps"):
+        plain[name] = [Sample(**sample) for sample in data[name]]
+    return Record(**plain)
+
+
+def order_from_json(data: dict[str, Any]) -> Order:
+    """The order that `as_json` and JSON made of one. Raises KeyError, TypeError or ValueError."""
+    return Order(**{**data, "lane": Lane(data["lane"])})
 
 
 def as_json(value: Order | Record) -> dict[str, Any]:
