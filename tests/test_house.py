@@ -64,6 +64,10 @@ ROOMS = (
     Room("runtime_verify/__init__.py"),
     Room("runtime_verify/worker.py", ("runtime_verify.readings",), ("torch",), planned=True),
     Room(
+        "runtime_verify/on_disk.py",
+        ("torchmemlint.disk", "torchmemlint.facts", "torchmemlint.model", "torchmemlint.source"),
+    ),
+    Room(
         "runtime_verify/*.py",
         (
             "runtime_verify",

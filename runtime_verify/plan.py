@@ -1,0 +1,187 @@
+"""A finding and its fix to a case: both variants linted, sliced and marked, or the reason why not.
+
+The text as written must give exactly this finding, the fixed one must not. May not run code or print.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+
+from runtime_verify.case import Case, Program, Unplanned
+from runtime_verify.marks import Mark, line_of, mark_in, statement_at
+from runtime_verify.modules import Modules, text_lines
+from runtime_verify.outline import first_line
+from runtime_verify.slice import sliced
+from torchmemlint import fix as fixing
+from torchmemlint.engine import lint
+from torchmemlint.facts.project import Project
+from torchmemlint.model import Confidence, Finding, Fix
+from torchmemlint.rule import Rule, load_rules
+from torchmemlint.source import BadFile, Source
+
+Opener = Callable[[Finding], "tuple[Source, Project]"]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A finding that no case could be made of, and why."""
+
+    finding: Finding
+    reason: Unplanned
+
+
+def plan_findings(findings: Iterable[Finding], opened: Opener) -> Iterator[Case | Refused]:
+    """The cases of findings, in their order.
+
+    opened  gives a finding's file as it was linted and its project; the same project object for all findings of one
+            project keeps what was read of it.
+    """
+    planner = Planner()
+    for finding in findings:
+        yield _planned(planner, finding, opened)
+
+
+def _planned(planner: Planner, finding: Finding, opened: Opener) -> Case | Refused:
+    try:
+        source, project = opened(finding)
+        return planner.plan(finding, source, project)
+    except Unplanned as reason:
+        return Refused(finding, reason)
+    except OSError as error:
+        return Refused(finding, Unplanned("unreadable", f"the file cannot be read: {error.strerror or error}"))
+
+
+class Planner:
+    """Plans findings, remembering each project's modules and what each file was found to fire."""
+
+    def __init__(self) -> None:
+        self._rules = {rule.code: rule for rule in load_rules()}
+        self._modules: dict[int, tuple[Project, Modules]] = {}
+        self._last: tuple[bytes, str, str, list[Finding]] | None = None
+
+    def plan(self, finding: Finding, source: Source, project: Project) -> Case:
+        """The case of one finding. Raises Unplanned."""
+        rule = self._rules.get(finding.code)
+        if rule is None or rule.effect is None:
+            raise Unplanned("no_effect", f"{finding.code} claims no effect that could be measured")
+        if finding.fix is None:
+            raise Unplanned("no_fix", "the finding has no fix to compare with")
+        if finding.cell is not None:
+            raise Unplanned("notebook", "findings in notebooks cannot be verified yet")
+        before = self._found(source, rule, project)
+        if not any(same_place(one, finding) for one in before):
+            raise Unplanned("not_reproduced", "linting the file again does not give this finding")
+        fixed = _fixed(source, finding.fix)
+        tree, new_tree = _tree(source), _tree(fixed)
+        line, mark = _marks(source, fixed, tree, finding)
+        _demand_quiet(finding, source, before, fixed, lint(fixed, [rule], project), new_tree, mark)
+        modules = self._modules_of(project)
+        original = Program(*sliced(modules, source, finding.span.start), mark=line)
+        changed, _ = sliced(modules, fixed, finding.span.start, original.function)
+        variant = Program(changed, original.function, mark.line, mark.kept)
+        return Case(
+            key=_key(original, variant, rule),
+            code=finding.code,
+            name=finding.name,
+            path=finding.path,
+            line=finding.span.start.line,
+            column=finding.span.start.column,
+            message=finding.message,
+            effect=rule.effect,
+            fix_title=finding.fix.title,
+            applicability=finding.fix.applicability,
+            original=original,
+            fixed=variant,
+        )
+
+    def _found(self, source: Source, rule: Rule, project: Project) -> list[Finding]:
+        """What one rule finds in the file as written; findings of one file come one after the other."""
+        if self._last is None or self._last[:3] != (source.data, source.path, rule.code):
+            self._last = (source.data, source.path, rule.code, lint(source, [rule], project))
+        return self._last[3]
+
+    def _modules_of(self, project: Project) -> Modules:
+        if id(project) not in self._modules:
+            self._modules[id(project)] = (project, Modules(project))
+        return self._modules[id(project)][1]
+
+
+def same_place(one: Finding, other: Finding) -> bool:
+    """Whether two findings of one file are the same one."""
+    return one.code == other.code and one.span == other.span
+
+
+def _fixed(source: Source, fix: Fix) -> Source:
+    """The text with the fix, whatever its applicability."""
+    try:
+        result = fixing.apply(source, [fix])
+    except BadFile as error:
+        raise Unplanned("not_python", f"the file cannot be read: {error.reason}") from error
+    if not result.applied:
+        raise Unplanned("fix_not_python", f"the fix cannot be applied: {result.refused[0][1]}")
+    return Source(source.path, result.data)
+
+
+def _tree(source: Source) -> ast.Module:
+    if source.screen is None:
+        raise Unplanned("not_python", "this Python cannot parse the file")
+    return source.screen.module
+
+
+def _marks(source: Source, fixed: Source, tree: ast.Module, finding: Finding) -> tuple[int, Mark]:
+    """The flagged statement's line as written and with the fix."""
+    found = statement_at(tree, finding.span.start)
+    if found is None or finding.fix is None:
+        raise Unplanned("no_statement", "the finding stands on no statement")
+    statement, block = found
+    line = line_of(statement, finding.span.start)
+    lines = [line if one is statement else first_line(one) for one in block]
+    return line, mark_in(text_lines(source), text_lines(fixed), finding.fix.edits, lines, line)
+
+
+def _demand_quiet(
+    finding: Finding,
+    source: Source,
+    before: list[Finding],
+    fixed: Source,
+    after: list[Finding],
+    tree: ast.Module,
+    mark: Mark,
+) -> None:
+    """The fixed text must give one finding of this kind less, and none at the flagged statement.
+
+    Raises Unplanned. Findings that the fix made less sure than a report shows are gone.
+    """
+    least = min(finding.confidence.rank, Confidence.MEDIUM.rank)
+    old = Counter(_kind(source, one) for one in before if one.confidence.rank >= least)
+    left = [one for one in after if one.confidence.rank >= least]
+    new = Counter(_kind(fixed, one) for one in left)
+    mine = _kind(source, finding)
+    at_mark = mark.kept and any(_stands_at(tree, one, mark.line) for one in left)
+    if new[mine] >= old[mine] or at_mark:
+        raise Unplanned("fix_not_quiet", "the finding is still reported with the fix")
+
+
+def _stands_at(tree: ast.Module, finding: Finding, line: int) -> bool:
+    found = statement_at(tree, finding.span.start)
+    return found is not None and line_of(found[0], finding.span.start) == line
+
+
+def _kind(source: Source, finding: Finding) -> tuple[str, str]:
+    """Which finding it is, wherever it has moved to: its function and flagged text without layout."""
+    return finding.symbol, "".join(source.slice(finding.span).split())
+
+
+def _key(original: Program, fixed: Program, rule: Rule) -> str:
+    """A hash of what will be run and what is claimed of it; no path of this machine goes into it."""
+    effect = asdict(rule.effect) if rule.effect is not None else {}
+    parts: list[object] = [rule.code, {name: str(value) for name, value in effect.items()}]
+    for program in (original, fixed):
+        parts.append([program.function, program.mark, program.kept])
+        parts.append([[module.name, module.package, module.text] for module in program.modules])
+    return hashlib.sha256(json.dumps(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
