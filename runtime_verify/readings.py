@@ -116,6 +116,7 @@ class Record:
     steps      samples after each whole step (the function called again, or the script ended), garbage collected.
     numbers    name -> value of losses, gradients and parameters, for comparing variants.
     own        the user's own classes of which real instances were made.
+    printed    the end of what the run wrote to its standard output and error.
     """
 
     outcome: Outcome = Outcome.ENDED
@@ -131,6 +132,7 @@ class Record:
     device: str = ""
     torch: str = ""
     seconds: float = 0.0
+    printed: str = ""
 
 
 def record_from_json(data: dict[str, Any]) -> Record:

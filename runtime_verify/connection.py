@@ -1,0 +1,123 @@
+"""A fork server as the user's process sees it: started, spoken to, ended with all that it started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runtime_verify.jobs import Job, Report, Setting
+from runtime_verify.processes import carriers, kill
+from runtime_verify.wire import Garbled, Inbox, pack
+
+READ = 1024 * 1024
+MARK = "RUNTIME_VERIFY_MARK"
+LOG = "server.log"
+KEPT_LOG = 4000
+# A server that takes no message for so long has stopped.
+SEND_S = 30.0
+
+# What the server and all its children start with. Hashes alike in every server, so that sets of the user's are walked
+# alike; asking for CUDA without starting it, as who has started it cannot fork; no threads of OpenBLAS before a fork.
+ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTORCH_NVML_BASED_CUDA_CHECK": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+# Our package is put in place by hand: the interpreter that has torch need not have us installed, and nothing of the
+# folder we were started in may stand in for a module of the library. argv: our folder, the socket's descriptor.
+BOOT = """\
+import importlib.util, sys
+folder, descriptor = sys.argv[1:]
+sys.path[:] = [place for place in sys.path if place]
+spec = importlib.util.spec_from_file_location("runtime_verify", folder + "/__init__.py",
+                                              submodule_search_locations=[folder])
+sys.modules["runtime_verify"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["runtime_verify"])
+from runtime_verify.server import main
+main(int(descriptor))
+"""
+
+
+class Gone(Exception):
+    """The server is no more, or speaks nonsense."""
+
+
+class Connection:
+    """One server. `hello` is what it found on starting, None until it is ready."""
+
+    def __init__(self, setting: Setting, python: str) -> None:
+        """Start it; it takes seconds to be ready. Raises OSError where the interpreter cannot be started."""
+        self.hello: Mapping[str, str] | None = None
+        self._inbox = Inbox()
+        self._mark = secrets.token_hex(16)
+        self._log = Path(setting.folder) / LOG
+        self.socket, theirs = socket.socketpair()
+        self.socket.settimeout(SEND_S)
+        try:
+            with self._log.open("wb") as log, theirs:
+                self._process = subprocess.Popen(
+                    [python, "-c", BOOT, str(Path(__file__).parent), str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env={**os.environ, **ENVIRONMENT, MARK: self._mark},
+                    pass_fds=[theirs.fileno()],
+                    cwd=setting.folder,
+                    start_new_session=True,
+                )
+            self._send(setting.as_json())
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def start(self, job: Job) -> None:
+        """Have a child run the job. Raises Gone."""
+        self._send(job.as_json())
+
+    def read(self) -> list[Report]:
+        """What has arrived, once the socket is ready. Raises Gone."""
+        try:
+            data = self.socket.recv(READ)
+            if not data:
+                raise Gone
+            self._inbox.feed(data)
+            reports = []
+            for message in self._inbox.messages():
+                if self.hello is None:
+                    self.hello = message
+                else:
+                    reports.append(Report(**message))
+        except (OSError, Garbled, TypeError) as error:
+            raise Gone from error
+        return reports
+
+    def end(self) -> None:
+        """Kill the server and everything that it started, and close the connection."""
+        self.socket.close()
+        self._process.kill()
+        self._process.wait()
+        # The kernel has killed its children with it; what they had started is found by the mark it was born with.
+        for _ in range(100):
+            left = list(carriers(f"{MARK}={self._mark}".encode()))
+            if not left:
+                break
+            for pid in left:
+                kill(pid)
+            time.sleep(0.01)
+
+    @property
+    def log(self) -> str:
+        """The end of what the server itself wrote to its standard error."""
+        with contextlib.suppress(OSError):
+            return self._log.read_text("utf-8", "replace")[-KEPT_LOG:].strip()
+        return ""
+
+    def _send(self, message: Any) -> None:
+        try:
+            self.socket.sendall(pack(message))
+        except OSError as error:
+            raise Gone from error

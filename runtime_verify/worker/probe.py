@@ -1,0 +1,41 @@
+"""What there is to run on: torch, CUDA, the devices. Asked in a child, because asking may start the driver."""
+
+from __future__ import annotations
+
+import platform
+import re
+from typing import Any
+
+import torch
+
+
+def probe() -> dict[str, Any]:
+    """Versions, and name and bytes of each visible device; `problem` says why CUDA cannot be used."""
+    found: dict[str, Any] = {
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "cuda": torch.version.cuda or "",
+        "driver": driver(),
+        "devices": [],
+        "problem": "",
+    }
+    if torch.version.cuda is None:
+        found["problem"] = f"torch {torch.__version__} is built without CUDA"
+        return found
+    try:
+        for index in range(max(1, torch.cuda.device_count())):  # the first raises, and says why, where there is none
+            properties = torch.cuda.get_device_properties(index)
+            found["devices"].append({"name": properties.name, "bytes": properties.total_memory})
+    except Exception as error:
+        found["problem"] = f"torch {torch.__version__} (CUDA {torch.version.cuda}) finds no device: {error}"
+    return found
+
+
+def driver() -> str:
+    """The version of the NVIDIA driver; "" where there is none."""
+    try:
+        with open("/proc/driver/nvidia/version", encoding="utf-8") as file:
+            match = re.search(r"\b(\d{3,}\.\d+(?:\.\d+)?)\b", file.read())
+    except OSError:
+        return ""
+    return match.group(1) if match else ""

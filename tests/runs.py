@@ -1,0 +1,36 @@
+"""Executors that the tests inject into fork servers: what a child does in place of running a user's code.
+
+`snippet` runs the text of the order's program. No torch is needed, so that these run where there is none.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from runtime_verify.readings import Lane, Order, Outcome, Record
+
+
+def order(text: str = "", lane: Lane = Lane.MEMORY, device: str = "cpu", **more: Any) -> Order:
+    """An order for `snippet`."""
+    return Order(program={"text": text}, scene="steps", device=device, lane=lane, **more)
+
+
+def snippet(wanted: Order) -> Record:
+    """Run the text; what it leaves in `numbers` and `own` comes back."""
+    record = Record(device=wanted.device)
+    names: dict[str, Any] = {"numbers": record.numbers, "own": record.own, "order": wanted}
+    try:
+        exec(wanted.program["text"], names)
+    except Exception as error:
+        record.outcome = Outcome.RAISED
+        record.detail = f"{type(error).__name__}: {error}"
+    return record
+
+
+def span(wanted: Order) -> Record:
+    """Take a tenth of a second; say when it was and in which process."""
+    began = time.monotonic()
+    time.sleep(float(wanted.program.get("seconds", 0.1)))
+    return Record(numbers={"began": began, "ended": time.monotonic(), "pid": os.getpid()})
