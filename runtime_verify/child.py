@@ -23,7 +23,7 @@ from runtime_verify.processes import die_with
 from runtime_verify.readings import Outcome, Record, as_json, order_from_json
 from runtime_verify.wire import write
 
-FRACTION = "RUNTIME_VERIFY_DEVICE_FRACTION"  # read by `runtime_verify.worker.readers.settle`
+FRACTION = "RUNTIME_VERIFY_DEVICE_FRACTION"  # read by `runtime_verify.worker.settle`
 HOME_LIKE = ("HOME", "TMPDIR", "TMP", "TEMP", "PWD", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
 
 # Status of a child whose answer's descriptor had been closed by what it ran.
