@@ -1,0 +1,22 @@
+"""The entry of a child process: one order in, one record out."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from runtime_verify.readings import Order, Record
+from runtime_verify.worker.drive import Drive
+from runtime_verify.worker.readers import Readers, settle
+
+
+def execute(order: Order) -> Record:
+    """Runs what is ordered in this process, which must be a fresh one. Device: the one that the order names."""
+    began = time.perf_counter()
+    settle(order.device, order.seed)
+    readers = Readers(order.device, order.nodes)
+    record = Drive(order, readers).run()
+    record.device = torch.cuda.get_device_name(order.device) if order.device.startswith("cuda") else "cpu"
+    record.seconds = time.perf_counter() - began
+    return record
