@@ -57,7 +57,7 @@ def mark_in(lines: Sequence[str], fixed: Sequence[str], edits: Sequence[Edit], b
     hunks = list(_hunks(lines, edits))
     here = _moved(lines, fixed, hunks, line)
     if here is not None:
-        return Mark(here, fixed[here - 1].strip() not in _NOTHING)
+        return Mark(here, fixed[here - 1].partition("#")[0].strip() not in _NOTHING)
     at = block.index(line)
     for other in chain(block[at + 1 :], reversed(block[:at])):
         there = _moved(lines, fixed, hunks, other)

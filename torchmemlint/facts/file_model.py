@@ -16,10 +16,12 @@ from torchmemlint.facts import (
     hooks,
     hot,
     plain_holders,
+    proof_edits,
     recovery,
     recovery_fixes,
     release_fixes,
     releases,
+    removals,
 )
 from torchmemlint.facts.attribute_stores import AttributeStore
 from torchmemlint.facts.closures import HeldClosure
@@ -101,9 +103,10 @@ class FileModel:
         """Handlers that recover from memory running out while they hold the failed frames."""
         return recovery.recoveries(self.facts)
 
-    def recovery_fix(self, found: recovery.Recovery) -> Fix | None:
-        """A fix that recovers after the try statement."""
-        return recovery_fixes.recovery_fix(self.facts, found)
+    def recovery_fix(self, found: recovery.Recovery) -> Fix:
+        """A fix that recovers after the try statement, or at least without the failed frames."""
+        moved = recovery_fixes.recovery_fix(self.facts, found)
+        return moved or proof_edits.frames_cleared(self.facts, found.handler)
 
     def needless_graphs(self) -> Iterator[NeedlessGraph]:
         """Forwards that record a graph nobody needs."""
@@ -179,17 +182,22 @@ class FileModel:
         """A fix that detaches an expression from its graph."""
         span = self.span(node)
         edits = [Edit(Span(span.end, span.end), ".detach()")]
-        if isinstance(node, (ast.BinOp, ast.UnaryOp, ast.IfExp, ast.Compare, ast.BoolOp)):
+        if not isinstance(node, held_fixes.CLOSED):
             edits = [Edit(Span(span.start, span.start), "("), Edit(Span(span.end, span.end), ").detach()")]
         return Fix("detach it from its graph", applicability, tuple(edits))
 
+    def without_graphs(self, node: ast.expr) -> Fix:
+        """A fix that cuts the tensors of a structure from their graphs."""
+        edit = proof_edits.without_graphs(self.facts, node)
+        return Fix("detach what it holds from its graph", Applicability.PROOF, (edit,))
+
     # ---- edits ------------------------------------------------------------------------------------
 
-    def let_go_fix(self, store: AttributeStore) -> Fix | None:
+    def let_go_fix(self, store: AttributeStore) -> Fix:
         """A fix that lets go of what a step leaves on an object."""
         return held_fixes.let_go(self.facts, store)
 
-    def unhook_fix(self, held: HeldByHook) -> Fix | None:
+    def unhook_fix(self, held: HeldByHook) -> Fix:
         """A fix after which the hook holds nothing."""
         return held_fixes.unhook(self.facts, held)
 
@@ -201,30 +209,25 @@ class FileModel:
         """A fix that puts a method call behind an expression."""
         return Fix(title, applicability, (held_fixes.suffix_edit(self.facts, node, suffix),))
 
-    def grad_off(self, found: NeedlessGraph) -> Fix | None:
+    def grad_off(self, found: NeedlessGraph) -> Fix:
         """A fix that runs needless forwards with grad off."""
         enabled = ""
         if found.condition is not None:
             test = self.text(found.condition.node)
             enabled = test if found.condition.upright else f"not ({test})"
-        edits = guard_edits(self.facts, (found.call, *found.others), found.keeps, enabled)
-        return Fix("run it with grad off", Applicability.UNSAFE, edits) if edits else None
+        calls = (found.call, *found.others)
+        edits = guard_edits(self.facts, calls, found.keeps, enabled)
+        if not edits:
+            return proof_edits.called_without_grad(self.facts, calls, enabled)
+        return Fix("run it with grad off", Applicability.UNSAFE, edits)
 
-    def drop_statement(self, node: ast.AST, title: str, applicability: Applicability) -> Fix | None:
-        """A fix that removes the statement a node is; None where the node is only a part of one."""
-        statement = self.facts.structure.statement(node)
-        if not isinstance(statement, ast.Expr) or statement.value is not node:
-            return None
-        block, _ = self.facts.structure.block_of[statement]
-        span = self.span(statement)
-        if len(block) == 1:
-            return Fix(title, applicability, (Edit(span, "pass"),))
-        line = self.source.lines[span.start.line - 1]
-        last = self.source.lines[span.end.line - 1]
-        if line[: span.start.column].strip() or last[span.end.column :].split("#")[0].strip():
-            return Fix(title, applicability, (Edit(span, "pass"),))
-        whole = Span(Position(span.start.line, 0), Position(span.end.line + 1, 0))
-        return Fix(title, applicability, (Edit(whole, ""),))
+    def drop_statement(self, node: ast.expr, title: str, applicability: Applicability) -> Fix:
+        """A fix without the statement that a call is; where it is only part of one, without the call."""
+        return removals.removal(self.facts, node, title, applicability)
+
+    def hot_fix(self, call: hot.HotCall, effect: str) -> Fix:
+        """A fix without the effect that a call has every step."""
+        return removals.hot_fix(self.facts, call, effect)
 
 
 def _first_line(span: Span, source: Source) -> Span:

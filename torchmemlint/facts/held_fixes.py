@@ -9,6 +9,8 @@ import ast
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.paths import path_of
+from torchmemlint.facts.proof_edits import detach_after, detachment, handed_copy, handle_of_nothing, without_graphs
 from torchmemlint.facts.structure import Function
 from torchmemlint.facts.values import Kind
 from torchmemlint.model import Applicability, Edit, Fix, Position, Span
@@ -83,23 +85,29 @@ def _indent(facts: FileFacts, node: ast.stmt) -> str | None:
     return before
 
 
-def let_go(facts: FileFacts, store: AttributeStore) -> Fix | None:
+def let_go(facts: FileFacts, store: AttributeStore) -> Fix:
     """Values detached where nobody in the class uses them; else attributes emptied at the step's end."""
     plain = all(isinstance(_target(held), (ast.Attribute, ast.Subscript)) for held in store.stores)
     if store.read or not plain:
         edits = _empty_at_end(facts, store)
         if edits is not None:
             return Fix("let go of it at the end of the step", Applicability.PROOF, edits)
+    title = "keep the value without its graph"
     if not plain:
-        return None
-    moves = [held.grows for held in store.stores]
-    suffixes = [".detach().cpu()" if grows else ".detach()" for grows in moves]
+        paths: dict[ast.stmt, list[str]] = {}
+        for held in store.stores:
+            paths.setdefault(held.statement, []).append(held.path)
+        behind = tuple(detach_after(facts, statement, dict.fromkeys(kept)) for statement, kept in paths.items())
+        return Fix(title, Applicability.PROOF, behind)
+    title = "keep a detached copy on the host" if any(held.grows for held in store.stores) else title
+    if any(_may_be_structure(facts, held) for held in store.stores):
+        edits = tuple(without_graphs(facts, held.value_node, held.grows) for held in store.stores)
+        return Fix(title, Applicability.PROOF, edits)
+    suffixes = [".detach().cpu()" if held.grows else ".detach()" for held in store.stores]
     edits = tuple(
         suffix_edit(facts, held.value_node, suffix) for held, suffix in zip(store.stores, suffixes, strict=True)
     )
-    sure = not store.read and not store.used and not any(_may_be_structure(facts, held) for held in store.stores)
-    title = "keep a detached copy on the host" if any(moves) else "keep the value without its graph"
-    return Fix(title, Applicability.UNSAFE if sure else Applicability.PROOF, edits)
+    return Fix(title, Applicability.PROOF if store.read or store.used else Applicability.UNSAFE, edits)
 
 
 def _target(held: Held) -> ast.AST:
@@ -127,11 +135,26 @@ def _empty_at_end(facts: FileFacts, store: AttributeStore) -> tuple[Edit, ...] |
         held = next(h for h in store.stores if h.path == path)
         kept = path.replace(f"{own}.", f"{outer}.", 1)
         empty = "[]" if held.grows else "{}" if isinstance(_target(held), ast.Subscript) else "None"
-        lines.append(f"{kept} = {empty}")
+        lines.append(detachment(kept) if _handed_on(facts, held) else f"{kept} = {empty}")
     return release_edits(facts, entry, lines)
 
 
-def unhook(facts: FileFacts, held: HeldByHook) -> Fix | None:
+def _handed_on(facts: FileFacts, held: Held) -> bool:
+    """Whether the step that stores a value begins with the one before: without it the next step could not run."""
+    if held.grows:
+        return False
+    span = facts.tree.places.span
+    function, end = facts.structure.function(held.statement), span(held.statement).end
+    return any(
+        isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Load)
+        and path_of(node) == held.path
+        and span(node).end <= end
+        for node in ast.walk(function.node)
+    )
+
+
+def unhook(facts: FileFacts, held: HeldByHook) -> Fix:
     """The hook keeps a detached copy, or does not exist."""
     kept = held.kept
     if kept is not None and held.editable and kept.handed:
@@ -139,7 +162,10 @@ def unhook(facts: FileFacts, held: HeldByHook) -> Fix | None:
         title = "keep a detached copy on the host" if kept.grows else "keep the value without its graph"
         return Fix(title, Applicability.UNSAFE, tuple(suffix_edit(facts, node, suffix) for node in kept.handed))
     statement = facts.structure.statement(held.call)
-    return Fix("do not register the hook", Applicability.PROOF, (Edit(facts.tree.places.span(statement), "pass"),))
+    edit = Edit(facts.tree.places.span(statement), "pass")
+    if not isinstance(statement, ast.Expr) or statement.value is not held.call:
+        edit = handle_of_nothing(facts, held.call)
+    return Fix("do not register the hook", Applicability.PROOF, (edit,))
 
 
 def uncapture(facts: FileFacts, held: HeldClosure) -> Fix | None:
@@ -148,33 +174,32 @@ def uncapture(facts: FileFacts, held: HeldClosure) -> Fix | None:
     title = "hold a detached copy on the host"
     if captured.given is not None:
         return Fix(title, Applicability.UNSAFE, (suffix_edit(facts, captured.given, ".detach().cpu()"),))
-    if (
-        not isinstance(made, (ast.Lambda, ast.FunctionDef))
-        or made.args.vararg
-        or made.args.kwarg
-        or made.args.kwonlyargs
-    ):
+    if isinstance(made, (ast.Lambda, ast.GeneratorExp)):
+        return Fix(title, Applicability.PROOF, (handed_copy(facts, made, captured.name),))
+    if not isinstance(made, (ast.FunctionDef, ast.AsyncFunctionDef)):
         return None
     default = f"{captured.name}={captured.name}.detach().cpu()"
     place = _after_parameters(facts, made)
     if place is None:
         return None
-    where, before = place
-    return Fix(title, Applicability.PROOF, (Edit(Span(where, where), f"{before}{default}"),))
+    where, before, behind = place
+    return Fix(title, Applicability.PROOF, (Edit(Span(where, where), f"{before}{default}{behind}"),))
 
 
-def _after_parameters(facts: FileFacts, made: ast.Lambda | ast.FunctionDef) -> tuple[Position, str] | None:
-    """Where one more parameter goes, and what separates it from what stands before."""
-    args = [*made.args.posonlyargs, *made.args.args]
+def _after_parameters(
+    facts: FileFacts, made: ast.FunctionDef | ast.AsyncFunctionDef
+) -> tuple[Position, str, str] | None:
+    """Where one more parameter goes, before any `**rest`, and what separates it from its neighbours."""
+    given = made.args
+    args = [*given.posonlyargs, *given.args, *given.kwonlyargs, *([given.vararg] if given.vararg else [])]
     if args:
-        ends = [
-            facts.tree.places.span(n).end
-            for n in [*args, *made.args.defaults, *[a.annotation for a in args if a.annotation]]
-        ]
-        return max(ends), ", "
+        defaults = [*given.defaults, *[default for default in given.kw_defaults if default is not None]]
+        nodes = [*args, *defaults, *[a.annotation for a in args if a.annotation]]
+        return max(facts.tree.places.span(node).end for node in nodes), ", ", ""
     start = facts.tree.places.span(made).start
-    line = facts.source.lines[start.line - 1]
-    if isinstance(made, ast.Lambda):
-        return Position(start.line, start.column + len("lambda")), " "
-    opening = line.find("(", line.find(made.name, start.column))
-    return (Position(start.line, opening + 1), "") if opening >= 0 else None
+    for number in range(start.line, facts.tree.places.span(made.body[0]).start.line + 1):
+        line = facts.source.lines[number - 1]
+        opening = line.find("(", line.find(made.name, start.column) if number == start.line else 0)
+        if opening >= 0:
+            return Position(number, opening + 1), "", ", " if given.kwarg else ""
+    return None

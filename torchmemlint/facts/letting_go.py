@@ -119,6 +119,11 @@ def _detaches(facts: FileFacts, path: str, value: ast.expr) -> bool:
     """The path is bound again to itself without its graph: `self.h = self.h.detach()`."""
     if not any(isinstance(part, (ast.Name, ast.Attribute)) and path_of(part) == path for part in ast.walk(value)):
         return False
+    if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr == "tree_map":
+        mapping = value.args[0] if value.args else None
+        return isinstance(mapping, ast.Lambda) and any(
+            isinstance(part, ast.Attribute) and part.attr == "detach" for part in ast.walk(mapping.body)
+        )
     found = facts.value(value)
     return found.kind is Kind.HOST or (found.kind is Kind.TENSOR and found.grad is Grad.NONE)
 

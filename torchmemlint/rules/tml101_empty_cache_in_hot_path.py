@@ -57,7 +57,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from torchmemlint.facts.file_model import FileModel
-from torchmemlint.rule import Applicability, Effect, Finding, Metric, Rule, Severity
+from torchmemlint.rule import Effect, Finding, Metric, Rule, Severity
 
 RULE = Rule(
     code="TML101",
@@ -74,5 +74,5 @@ def check(file: FileModel) -> Iterator[Finding]:
     for call in file.hot_calls("empties_cache"):
         if call.weight == 2:
             continue
-        fix = file.drop_statement(call.carry.call, "remove the call", Applicability.UNSAFE)
+        fix = file.hot_fix(call, "empties_cache")
         yield file.hot_finding(RULE, call, "empties the allocator's cache on every step", fix)

@@ -57,7 +57,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from torchmemlint.facts.file_model import FileModel
-from torchmemlint.rule import Applicability, Effect, Finding, Metric, Rule, Severity
+from torchmemlint.rule import Effect, Finding, Metric, Rule, Severity
 
 RULE = Rule(
     code="TML103",
@@ -76,5 +76,5 @@ def check(file: FileModel) -> Iterator[Finding]:
     for call in file.hot_calls("collects_garbage"):
         if call.weight == 2:
             continue
-        fix = file.drop_statement(call.carry.call, "remove the call", Applicability.UNSAFE)
+        fix = file.hot_fix(call, "collects_garbage")
         yield file.hot_finding(RULE, call, "runs a full garbage collection on every step", fix)

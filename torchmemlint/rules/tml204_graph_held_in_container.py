@@ -76,5 +76,6 @@ def check(file: FileModel) -> Iterator[Finding]:
         what = f"`{file.text(kept.target)}` collects `{file.text(kept.added)}` with its graph on every step"
         confidence = Confidence.HIGH if kept.certain else Confidence.MEDIUM
         why = [*kept.value.why, kept.loop, *kept.via]
-        fix = file.detached(kept.added, Applicability.UNSAFE) if kept.value.is_tensor else None
+        sure = kept.value.is_tensor
+        fix = file.detached(kept.added, Applicability.UNSAFE) if sure else file.without_graphs(kept.added)
         yield file.finding(RULE, kept.node, f"{what}: {kept.cost}", confidence, why, fix)
