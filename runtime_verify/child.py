@@ -26,6 +26,9 @@ from runtime_verify.wire import write
 FRACTION = "RUNTIME_VERIFY_DEVICE_FRACTION"  # read by `runtime_verify.worker.settle`
 HOME_LIKE = ("HOME", "TMPDIR", "TMP", "TEMP", "PWD", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
 
+# What the driver compiles for a device that a library was not built for, shared by all runs; the driver writes there.
+CUDA_CACHE = "cuda-cache"
+
 # Status of a child whose answer's descriptor had been closed by what it ran.
 UNANSWERED = 117
 
@@ -55,8 +58,11 @@ def live(job: Job, setting: Setting, folder: str, token: str, pipes: tuple[int, 
 def answer(job: Job, setting: Setting, folder: str) -> dict[str, Any]:
     """What to tell the watcher: `answer` where the executor returned one, or `outcome` and `detail`."""
     try:
+        walls = 0
+        if job.walled:
+            walls = function_named("runtime_verify.worker.walls:build")([folder, os.environ["CUDA_CACHE_PATH"]])
         if job.order is None:
-            return {"answer": function_named("runtime_verify.worker.probe:probe")()}
+            return {"answer": {**function_named("runtime_verify.worker.probe:probe")(), "walls": walls}}
         execute = function_named(setting.executor)
         order = order_from_json(job.order)
         if setting.guarded:
@@ -90,6 +96,7 @@ def cut_off(setting: Setting, folder: str, visible: str | None, pipes: tuple[int
     answer_to = redirect(*pipes)
     os.chdir(folder)
     os.environ.update(dict.fromkeys(HOME_LIKE, folder))
+    os.environ["CUDA_CACHE_PATH"] = os.path.join(setting.folder, CUDA_CACHE)
     os.environ[FRACTION] = str(setting.device_fraction)
     if visible is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = visible

@@ -52,12 +52,13 @@ class Ticket:
 @dataclass(eq=False)
 class Berth:
     """A device, the server that serves it, and what runs there now. `name` and `torch` are put into records that lack
-    them, `visible` is the device's CUDA_VISIBLE_DEVICES."""
+    them, `visible` is the device's CUDA_VISIBLE_DEVICES, `walled` whether the kernel is to hold children, too."""
 
     bay: Bay
     visible: str
     name: str
     torch: str
+    walled: bool = False
     connection: Connection | None = None
     running: dict[int, Ticket] = field(default_factory=dict)
     failures: int = 0
@@ -179,7 +180,7 @@ class Dispatcher(threading.Thread):
             self._waiting.insert(0, ticket)
             return
         try:
-            berth.connection.start(Job(ticket.number, order, berth.visible, ticket.timeout_s))
+            berth.connection.start(Job(ticket.number, order, berth.visible, ticket.timeout_s, berth.walled))
         except Gone:
             self._down(berth)
 

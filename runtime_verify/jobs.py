@@ -60,12 +60,14 @@ class Job:
     """One child. `order` is an Order as JSON, or None to ask for what there is of torch and devices.
 
     visible  value of CUDA_VISIBLE_DEVICES for the child; None leaves it as it is.
+    walled   whether the kernel is asked to hold the child, too.
     """
 
     number: int
     order: dict[str, Any] | None
     visible: str | None
     timeout_s: float
+    walled: bool = False
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

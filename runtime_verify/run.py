@@ -53,6 +53,7 @@ class Machine:
 
     devices  name and total bytes of each CUDA device that torch sees.
     problem  why CUDA cannot be used; "" where it can.
+    walls    version of Landlock that holds the runs, too; 0 where the kernel has none or the driver fails behind it.
     """
 
     torch: str
@@ -61,6 +62,7 @@ class Machine:
     driver: str = ""
     devices: tuple[tuple[str, int], ...] = ()
     problem: str = ""
+    walls: int = 0
 
 
 class Runner:
@@ -105,7 +107,7 @@ class Runner:
         connection = self._connect()
         try:
             hello = _ready(connection)
-            self.machine = _machine(connection, hello)
+            self.machine = _machine(connection, hello, self._setting.guarded)
             berths = [self._berth(device, visible, name) for device, visible, name in self._devices()]
             berths[0].connection = connection
             self._dispatcher = Dispatcher(berths, self._connect)
@@ -155,7 +157,7 @@ class Runner:
         return Connection(replace(self._setting, folder=folder), self._python)
 
     def _berth(self, device: str, visible: str, name: str) -> Berth:
-        return Berth(Bay(device, self._slots, open=False), visible, name, self.machine.torch)
+        return Berth(Bay(device, self._slots, open=False), visible, name, self.machine.torch, self.machine.walls > 0)
 
     def _devices(self) -> list[tuple[str, str, str]]:
         """Of each device wanted: our name, its CUDA_VISIBLE_DEVICES, its own name. Raises NoCuda."""
@@ -192,14 +194,21 @@ def _ready(connection: Connection) -> dict[str, str]:
     return hello
 
 
-def _machine(connection: Connection, hello: dict[str, str]) -> Machine:
-    """Ask a child what there is. Raises CannotRun."""
-    if not hello["torch"]:
-        return Machine("", hello["python"], problem="torch is not asked for")
+def _machine(connection: Connection, hello: dict[str, str], guarded: bool) -> Machine:
+    """Ask a child what there is, and another whether it is still there behind the kernel's walls. Raises CannotRun."""
+    found = _looked(connection, hello, walled=False)
+    if guarded:
+        walled = _looked(connection, hello, walled=True)
+        if replace(walled, walls=0) == found:
+            return walled
+    return found
+
+
+def _looked(connection: Connection, hello: dict[str, str], walled: bool) -> Machine:
     last = time.monotonic() + PROBE_S
     reports: list[Report] = []
     try:
-        connection.start(Job(0, None, None, PROBE_S))
+        connection.start(Job(0, None, None, PROBE_S, walled))
         while not reports:
             _await(connection, last)
             reports = connection.read()

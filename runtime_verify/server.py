@@ -21,7 +21,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from runtime_verify.child import function_named, open_descriptors
+from runtime_verify.child import CUDA_CACHE, function_named, open_descriptors
 from runtime_verify.jobs import GRACE_S, Job, Report, Setting
 from runtime_verify.processes import adopt_orphans, described, end_all_below, kill
 from runtime_verify.readings import Outcome
@@ -67,6 +67,8 @@ def prepare(setting: Setting) -> dict[str, Any]:
         function_named(setting.executor)
         if setting.guarded:
             importlib.import_module("runtime_verify.worker.guard")
+            importlib.import_module("runtime_verify.worker.walls")
+        os.makedirs(os.path.join(setting.folder, CUDA_CACHE), exist_ok=True)
     except BaseException as error:
         if isinstance(error, ModuleNotFoundError) and setting.preload and error.name == setting.preload[0]:
             hello["missing"] = setting.preload[0]

@@ -64,20 +64,32 @@ class Touched(NamedTuple):
 
 
 # Events that change what is at a path.
-CHANGES = {
-    "os.chmod": ("change", Touched(0, 2, True)),
-    "os.chown": ("change", Touched(0, 3, True)),
-    "os.link": ("link", Touched(0, 2, True), Touched(1, 3)),
-    "os.mkdir": ("make", Touched(0, 2)),
-    "os.remove": ("delete", Touched(0, 1)),
-    "os.removexattr": ("change", Touched(0, None, True)),
-    "os.rename": ("rename", Touched(0, 2), Touched(1, 3)),
-    "os.rmdir": ("delete", Touched(0, 1)),
-    "os.setxattr": ("change", Touched(0, None, True)),
-    "os.symlink": ("make", Touched(1, 2)),
-    "os.truncate": ("truncate", Touched(0, None, True)),
-    "os.utime": ("change", Touched(0, 3, True)),
-    "shutil.rmtree": ("delete", Touched(0, 1)),
+CHANGES: dict[str, tuple[str, tuple[Touched, ...]]] = {
+    "os.chmod": ("change", (Touched(0, 2, True),)),
+    "os.chown": ("change", (Touched(0, 3, True),)),
+    "os.link": (
+        "link",
+        (
+            Touched(0, 2, True),
+            Touched(1, 3),
+        ),
+    ),
+    "os.mkdir": ("make", (Touched(0, 2),)),
+    "os.remove": ("delete", (Touched(0, 1),)),
+    "os.removexattr": ("change", (Touched(0, None, True),)),
+    "os.rename": (
+        "rename",
+        (
+            Touched(0, 2),
+            Touched(1, 3),
+        ),
+    ),
+    "os.rmdir": ("delete", (Touched(0, 1),)),
+    "os.setxattr": ("change", (Touched(0, None, True),)),
+    "os.symlink": ("make", (Touched(1, 2),)),
+    "os.truncate": ("truncate", (Touched(0, None, True),)),
+    "os.utime": ("change", (Touched(0, 3, True),)),
+    "shutil.rmtree": ("delete", (Touched(0, 1),)),
 }
 # Functions that change what is at a path and raise no event: module, name, the path's place and name, the folder's.
 UNHEARD_CHANGES = (
@@ -159,10 +171,10 @@ def _heard(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "open":
         _opened(*arguments)
     elif event in CHANGES:
-        act, *touched = CHANGES[event]
+        act, touched = CHANGES[event]
         for each in touched:
             folder = arguments[each.folder] if each.folder is not None and each.folder < len(arguments) else None
-            _changed(str(act), arguments[each.path], folder, each.follows)
+            _changed(act, arguments[each.path], folder, each.follows)
     elif event in REFUSED:
         place = TELLING.get(event, 0)
         told = f": {arguments[place]}"[:200] if place < len(arguments) else ""
@@ -238,7 +250,7 @@ SPECIAL: dict[str, Callable[..., None]] = {
 def _wrap_unheard() -> None:
     """Put our own in the place of functions that raise no event."""
     for module, name, act in UNHEARD:
-        _replace(module, name, lambda _original, act=act, name=name: lambda *_, **__: refuse(f"{act}: {name}"))
+        _replace(module, name, _refusing(f"{act}: {name}"))
     for module, name, act, place, keyword, folder in UNHEARD_CHANGES:
         _replace(module, name, _checking(act, place, keyword, folder))
     _replace("os", "open", _open_below)
@@ -256,6 +268,10 @@ def _replace(module: str, name: str, made: Callable[[Any], Any]) -> None:
     original = getattr(home, name, None)
     if original is not None:
         setattr(home, name, made(original))
+
+
+def _refusing(what: str) -> Callable[[Any], Any]:
+    return lambda original: lambda *_, **__: refuse(what)
 
 
 def _checking(act: str, place: int, keyword: str, folder: str) -> Callable[[Any], Any]:

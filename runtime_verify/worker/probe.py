@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+import importlib
 import platform
 import re
 from typing import Any
 
-import torch
-
 
 def probe() -> dict[str, Any]:
     """Versions, and name and bytes of each visible device; `problem` says why CUDA cannot be used."""
-    found: dict[str, Any] = {
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "cuda": torch.version.cuda or "",
-        "driver": driver(),
-        "devices": [],
-        "problem": "",
-    }
-    if torch.version.cuda is None:
-        found["problem"] = f"torch {torch.__version__} is built without CUDA"
-        return found
+    found = {"torch": "", "python": platform.python_version(), "cuda": "", "driver": driver(), "devices": []}
     try:
+        torch = importlib.import_module("torch")
+    except ImportError:
+        return {**found, "problem": "there is no torch"}
+    found |= {"torch": torch.__version__, "cuda": torch.version.cuda or ""}
+    if torch.version.cuda is None:
+        return {**found, "problem": f"torch {torch.__version__} is built without CUDA"}
+    try:
+        devices = []
         for index in range(max(1, torch.cuda.device_count())):  # the first raises, and says why, where there is none
             properties = torch.cuda.get_device_properties(index)
-            found["devices"].append({"name": properties.name, "bytes": properties.total_memory})
+            devices.append({"name": properties.name, "bytes": properties.total_memory})
     except Exception as error:
-        found["problem"] = f"torch {torch.__version__} (CUDA {torch.version.cuda}) finds no device: {error}"
-    return found
+        problem = f"torch {torch.__version__} (CUDA {torch.version.cuda}) finds no device: {error}"
+        return {**found, "problem": problem}
+    return {**found, "devices": devices, "problem": ""}
 
 
 def driver() -> str:
