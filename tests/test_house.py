@@ -31,6 +31,20 @@ class Room:
 
 
 PROCESS_ROOMS = ("child", "connection", "dispatch", "jobs", "lanes", "processes", "run", "server", "warden", "wire")
+JUDGING_ROOMS = (
+    "decide",
+    "evidence",
+    "figures",
+    "gates",
+    "intervals",
+    "judge",
+    "report",
+    "safety",
+    "trial",
+    "verdict",
+    "wording",
+)
+VERDICTS_SHOWN = ("runtime_verify.progress", "runtime_verify.report")
 
 # The first row that fits a file counts.
 ROOMS = (
@@ -62,6 +76,8 @@ ROOMS = (
         ("torchmemlint.facts", "torchmemlint.model", "torchmemlint.rule", "torchmemlint.source"),
     ),
     Room("torchmemlint/faces/report.py", ("torchmemlint.model",), ("rich",)),
+    # The one way from linting to running code, imported only when that is asked for.
+    Room("torchmemlint/faces/verifying.py", ("torchmemlint", "runtime_verify.cli", *VERDICTS_SHOWN)),
     Room("torchmemlint/faces/*.py", ("torchmemlint",), ("rich",)),
     Room("runtime_verify/__init__.py"),
     Room("runtime_verify/worker/*.py", ("runtime_verify.readings", "runtime_verify.worker"), ("torch",)),
@@ -70,6 +86,15 @@ ROOMS = (
         Room(f"runtime_verify/{name}.py", tuple(f"runtime_verify.{other}" for other in (*PROCESS_ROOMS, "readings")))
         for name in PROCESS_ROOMS
     ),
+    # Judging: from plain values to plain values.
+    *(
+        Room(
+            f"runtime_verify/{name}.py",
+            (*(f"runtime_verify.{other}" for other in (*JUDGING_ROOMS, "case", "readings")), "torchmemlint.model"),
+        )
+        for name in JUDGING_ROOMS
+    ),
+    Room("runtime_verify/progress.py", (*VERDICTS_SHOWN, "runtime_verify.verdict", "torchmemlint.model"), ("rich",)),
     Room(
         "runtime_verify/on_disk.py",
         ("torchmemlint.disk", "torchmemlint.facts", "torchmemlint.model", "torchmemlint.source"),

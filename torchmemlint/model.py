@@ -89,6 +89,24 @@ class Effect:
     also: tuple[Metric, ...] = ()
     scene: Scene = Scene.STEPS
 
+    @property
+    def words(self) -> str:
+        """The promise as a sentence."""
+        direction = "higher" if self.direction is Direction.HIGHER else "lower"
+        least = f", by at least {self._amount}" if self.least else ""
+        also = f"; or {' or '.join(metric.value for metric in self.also)}" if self.also else ""
+        return f"{self.metric.value} {direction} than in the fixed code{least}{also}"
+
+    @property
+    def _amount(self) -> str:
+        if self.relative:
+            return f"{self.least:.0%}"
+        if self.metric is Metric.TIME_MS:
+            return f"{self.least:g} ms"
+        if "bytes" in self.metric.value:
+            return f"{self.least / 2**20:g} MiB" if self.least >= 2**20 else f"{self.least:g} bytes"
+        return f"{self.least:g}"
+
 
 @dataclass(frozen=True, order=True)
 class Position:

@@ -120,6 +120,16 @@ class Checker:
             kept = _heard(kept, source, noqa)
         return [_renamed(one, called, target) for one in kept]
 
+    def opened(self, path: str, data: bytes | None = None) -> tuple[Source, Project]:
+        """A file as it was linted, and its project; `data` where it is not on disk. Raises OSError."""
+        inside = path != STDIN
+        folder = os.path.dirname(os.path.abspath(path)) if inside else os.getcwd()
+        called = as_shown(os.path.abspath(path)) if inside else path
+        if data is None:
+            with open(path, "rb") as file:
+                data = file.read()
+        return Source(called, data), self._project(self.root(folder))
+
     def _project(self, root: str) -> Project:
         if root not in self._projects:
             self._projects[root] = Project(DiskFiles(root))

@@ -10,8 +10,8 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TextIO
 
 from torchmemlint.faces.options import flags, parse
 from torchmemlint.faces.report import (
@@ -33,6 +33,7 @@ from torchmemlint.settings import SettingsError, meant_code
 if TYPE_CHECKING:
     from torchmemlint.faces.check import Checker, Choice
     from torchmemlint.faces.pool import Outcome
+    from torchmemlint.settings import Settings
 
 CLEAN, FOUND, FAILED, INTERRUPTED = 0, 1, 2, 130
 
@@ -57,8 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(asked: argparse.Namespace) -> int:
-    if asked.verify:
-        raise SettingsError("--verify: the verifier is not part of this release yet")
     if asked.explain:
         return _explain(asked)
     if asked.list_rules:
@@ -93,13 +92,19 @@ def _list_rules(asked: argparse.Namespace) -> int:
 
 @dataclass
 class _Run:
-    """What came of the files: findings in order, what could not be checked, how many could."""
+    """What came of the files: findings in order, what could not be checked, how many could.
+
+    failing  the findings at or above --fail-on.
+    notes, evidence  what was measured of findings: a line for people, an object for programs.
+    """
 
     findings: list[Finding]
     problems: list[str]
     checked: int
-    failing: bool
+    failing: list[Finding]
     standard_input: bytes | None = None
+    notes: dict[Finding, str] = field(default_factory=dict)
+    evidence: dict[Finding, dict[str, Any]] = field(default_factory=dict)
 
 
 def _check(asked: argparse.Namespace) -> int:
@@ -116,13 +121,50 @@ def _check(asked: argparse.Namespace) -> int:
     settings = checker.settings(shared)
     run = _standard_input(asked, checker) if paths == ["-"] else _files(checker, choice, paths, settings.jobs)
     try:
-        _report(asked, settings.output_format, run)
+        if asked.dry_run:
+            _preview(asked, checker, settings, run)
+        else:
+            told = _prove(asked, checker, settings, run) if asked.verify or asked.evidence else False
+            if not told:
+                _report(asked, settings.output_format, run)
     finally:
         for problem in run.problems:
             warn(problem)
     if run.problems:
         return FAILED
-    return FOUND if run.failing and not asked.exit_zero else CLEAN
+    return FOUND if run.failing and not (asked.exit_zero or asked.dry_run) else CLEAN
+
+
+def _preview(asked: argparse.Namespace, checker: Checker, settings: Settings, run: _Run) -> None:
+    from torchmemlint.faces import verifying
+
+    options = verifying.options_of(asked, settings.jobs)
+    if settings.output_format in ("json", "json-lines"):
+        objects = verifying.preview_objects(run.findings, checker, run.standard_input, options)
+        _deliver(asked.output_file, as_json(objects) if settings.output_format == "json" else as_json_lines(objects))
+    else:
+        _deliver(asked.output_file, verifying.preview(run.findings, checker, run.standard_input, options))
+
+
+def _prove(asked: argparse.Namespace, checker: Checker, settings: Settings, run: _Run) -> bool:
+    """Adds what was measured, now or earlier, to the run; whether it has been reported on the way."""
+    from torchmemlint.faces import verifying
+
+    structured = settings.output_format in ("json", "json-lines")
+    aside = structured or asked.output_file or asked.statistics
+    shown = asked.verify and bool(run.findings) and not aside
+    if asked.verify:
+        options = verifying.options_of(asked, settings.jobs)
+        proven = verifying.prove(run.findings, checker, run.standard_input, options, shown)
+    else:
+        proven = verifying.recall(run.findings, checker, run.standard_input, asked.evidence)
+        if stale := len(proven.stale):
+            warn(f"{asked.evidence} has no evidence of {stale} finding{'s' * (stale != 1)}: changed since", "warning")
+    run.notes, run.evidence = verifying.notes(proven), verifying.objects(proven)
+    if asked.drop_refuted:
+        run.findings = [finding for finding in run.findings if not proven.refuted(finding)]
+        run.failing = [finding for finding in run.failing if not proven.refuted(finding)]
+    return shown
 
 
 def _show_settings(asked: argparse.Namespace, checker: Checker, path: str) -> int:
@@ -140,7 +182,7 @@ def _standard_input(asked: argparse.Namespace, checker: Checker) -> _Run:
     name = asked.stdin_filename
     target = Target(os.path.abspath(name), name) if name else Target("-", "-")
     if name and checker.forced_out(target.path):
-        return _Run([], [], 0, False)
+        return _Run([], [], 0, [])
     data = sys.stdin.buffer.read()
     run = _gather(checker, [Outcome(target, tuple(checker.check(target, data)))])
     run.standard_input = data
@@ -164,7 +206,7 @@ def _files(checker: Checker, choice: Choice, paths: Sequence[str], jobs: int) ->
 def _gather(checker: Checker, outcomes: Iterable[Outcome]) -> _Run:
     from torchmemlint.rule import INTERNAL_ERROR
 
-    run = _Run([], [], 0, False)
+    run = _Run([], [], 0, [])
     for outcome in outcomes:
         if outcome.problem:
             run.problems.append(outcome.problem)
@@ -173,7 +215,7 @@ def _gather(checker: Checker, outcomes: Iterable[Outcome]) -> _Run:
         run.findings += outcome.findings
         if outcome.findings:
             least = checker.settings(os.path.dirname(os.path.abspath(outcome.target.path))).fail_on.rank
-            run.failing = run.failing or any(finding.severity.rank >= least for finding in outcome.findings)
+            run.failing += [finding for finding in outcome.findings if finding.severity.rank >= least]
         for finding in outcome.findings:
             if finding.code == INTERNAL_ERROR:
                 run.problems.append(f"{finding.path}: {finding.message}")
@@ -184,16 +226,16 @@ def _gather(checker: Checker, outcomes: Iterable[Outcome]) -> _Run:
 def _report(asked: argparse.Namespace, output_format: str, run: _Run) -> None:
     findings = run.findings
     if output_format in ("json", "json-lines"):
-        objects = counted(findings) if asked.statistics else [as_object(finding) for finding in findings]
+        objects = counted(findings) if asked.statistics else [as_object(one, run.evidence.get(one)) for one in findings]
         _deliver(asked.output_file, as_json(objects) if output_format == "json" else as_json_lines(objects))
         return
     if asked.statistics:
         _deliver(asked.output_file, statistics(findings))
     elif output_format == "concise":
-        _deliver(asked.output_file, concise(findings))
+        _deliver(asked.output_file, concise(findings, run.notes))
     elif findings or not run.problems:
         closing = summary(findings, run.checked)
-        _deliver(asked.output_file, [*full(findings, _Excerpts(run.standard_input)), closing])
+        _deliver(asked.output_file, [*full(findings, _Excerpts(run.standard_input), run.notes), closing])
 
 
 class _Excerpts:

@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from torchmemlint.faces.report import STYLES, Line
-from torchmemlint.model import Direction, Effect, Metric
 from torchmemlint.rule import Rule
 from torchmemlint.settings import Settings
 
 
 def effect_words(rule: Rule) -> str:
     """A rule's measurable promise as a sentence."""
-    effect = rule.effect
-    if effect is None:
-        return f"none is claimed: {rule.no_effect}"
-    direction = "higher" if effect.direction is Direction.HIGHER else "lower"
-    least = f", by at least {_amount(effect)}" if effect.least else ""
-    also = f"; or {' or '.join(metric.value for metric in effect.also)}" if effect.also else ""
-    return f"{effect.metric.value} {direction} than in the fixed code{least}{also}"
+    return rule.effect.words if rule.effect is not None else f"none is claimed: {rule.no_effect}"
 
 
-def _amount(effect: Effect) -> str:
-    if effect.relative:
-        return f"{effect.least:.0%}"
-    if effect.metric is Metric.TIME_MS:
-        return f"{effect.least:g} ms"
-    if "bytes" in effect.metric.value:
-        return f"{effect.least / 2**20:g} MiB" if effect.least >= 2**20 else f"{effect.least:g} bytes"
-    return f"{effect.least:g}"
+def measured(code: str) -> list[dict[str, str]]:
+    """What the rule's probes gave on a device: sentence, device, torch. Written by `torchmemlint.faces.catalogue`."""
+    path = Path(__file__).resolve().parent.parent / "rules" / "measured.json"
+    try:
+        figures: dict[str, list[dict[str, str]]] = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        return []
+    return figures.get(code, [])
 
 
 def explained(rule: Rule) -> list[Line]:
@@ -40,6 +34,10 @@ def explained(rule: Rule) -> list[Line]:
         [(rule.code, STYLES[rule.severity.value]), (f" {rule.name}", "bold")],
         [(f"{rule.severity.value}, {default}, since {rule.since}", "")],
         [(f"Effect: {effect_words(rule)}", "")],
+        *[
+            [(f"Measured on {one['device']}, torch {one['torch']}: {one['sentence']}", "")]
+            for one in measured(rule.code)
+        ],
         [],
         *[[(line, "bold" if line.startswith("#") else "")] for line in rule.doc.splitlines()],
     ]
@@ -55,6 +53,7 @@ def as_objects(rules: Iterable[Rule]) -> list[dict[str, Any]]:
             "default": rule.default,
             "summary": rule.summary,
             "effect": effect_words(rule),
+            "measured": measured(rule.code),
             "since": rule.since,
             "explanation": rule.doc,
         }

@@ -38,6 +38,7 @@ def parser() -> Parser:
     _add_files(made.add_argument_group("files"))
     _add_output(made.add_argument_group("output"))
     _add_run(made.add_argument_group("run"))
+    _add_verification(made.add_argument_group("verification (runs the flagged code)"))
     return made
 
 
@@ -81,7 +82,30 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--jobs", type=int, metavar="N", help="processes; 0, the default, for as many as pay")
     group.add_argument("--no-cache", action="store_true", help="no effect yet: nothing is cached")
     group.add_argument("--cache-dir", metavar="DIR", help="no effect yet: nothing is cached")
-    group.add_argument("--verify", action="store_true", help="run flagged code on a CUDA device (not in this release)")
+
+
+def _add_verification(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--verify",
+        action="store_true",
+        help="run each finding's code on a device, as written and with the fix, and judge",
+    )
+    group.add_argument("--verify-device", metavar="DEVICE", help="cuda, cuda:N or cpu (default: cuda)")
+    group.add_argument(
+        "--verify-only", metavar="WORDS", action="append", help="only these: codes, prefixes or paths, comma-separated"
+    )
+    group.add_argument(
+        "--entry", metavar="COMMAND", help='run the real program: "train.py --epochs 1" or pkg.mod:function'
+    )
+    group.add_argument("--dry-run", action="store_true", help="say what --verify would run; runs nothing")
+    group.add_argument(
+        "--keep-harness", metavar="DIR", help="write each run there as a script that runs with python alone"
+    )
+    group.add_argument("--timeout", type=float, metavar="SECONDS", help="longest time for one run (default: 120)")
+    group.add_argument(
+        "--evidence", metavar="FILE", help="keep verdicts in this file; without --verify, show those that it has"
+    )
+    group.add_argument("--drop-refuted", action="store_true", help="leave out findings that were refuted")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -98,7 +122,19 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         raise SettingsError("standard input cannot be checked together with files")
     if asked.stdin_filename and "-" not in asked.paths:
         raise SettingsError("--stdin-filename needs the path `-`")
+    _demand_verify(asked)
     return asked
+
+
+def _demand_verify(asked: argparse.Namespace) -> None:
+    """Flags that say how to verify make no sense without --verify."""
+    if asked.verify:
+        return
+    for name in ("verify_device", "verify_only", "entry", "dry_run", "keep_harness", "timeout"):
+        if getattr(asked, name):
+            raise SettingsError(f"--{name.replace('_', '-')} needs --verify")
+    if asked.drop_refuted and not asked.evidence:
+        raise SettingsError("--drop-refuted needs --verify or --evidence FILE")
 
 
 def flags(asked: argparse.Namespace) -> dict[str, object]:
@@ -107,7 +143,7 @@ def flags(asked: argparse.Namespace) -> dict[str, object]:
     for key in (*LISTS, *CHOICES, "jobs"):
         value = getattr(asked, key.replace("-", "_"))
         if value is not None:
-            given[key] = _words(value) if key in LISTS else value
+            given[key] = words(value) if key in LISTS else value
     if asked.force_exclude:
         given["force-exclude"] = True
     if asked.no_respect_gitignore:
@@ -115,5 +151,5 @@ def flags(asked: argparse.Namespace) -> dict[str, object]:
     return given
 
 
-def _words(values: Sequence[str]) -> list[str]:
+def words(values: Sequence[str]) -> list[str]:
     return [word.strip() for value in values for word in value.split(",") if word.strip()]

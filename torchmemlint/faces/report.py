@@ -10,7 +10,8 @@ import json
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TextIO
 
 from torchmemlint.model import Finding, Fix, Position, Span
@@ -20,14 +21,18 @@ Piece = tuple[str, str]
 Line = list[Piece]
 Lines = Callable[[str], Sequence[str]]
 """The lines of a file that findings name, or nothing where it cannot be read."""
+Notes = Mapping[Finding, str]
+"""What was measured of findings, in one line each."""
+NO_NOTES: Notes = MappingProxyType({})
 
 STYLES = {"error": "bold red", "warning": "bold yellow", "info": "bold cyan"}
 SHOWN_LINES = 6
 TAB = 4
 
 
-def as_object(finding: Finding) -> dict[str, Any]:
-    """A finding in ruff's JSON shape, with what ruff has no words for added."""
+def as_object(finding: Finding, evidence: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A finding in ruff's JSON shape, with what ruff has no words for added; `evidence` only where there is any."""
+    measured = {"evidence": dict(evidence)} if evidence is not None else {}
     return {
         "code": finding.code,
         "name": finding.name,
@@ -43,6 +48,7 @@ def as_object(finding: Finding) -> dict[str, Any]:
         "fix": _fix_object(finding.fix) if finding.fix else None,
         "url": None,
         "fingerprint": finding.fingerprint,
+        **measured,
     }
 
 
@@ -67,16 +73,21 @@ def as_json_lines(objects: Iterable[dict[str, Any]]) -> str:
     return "".join(json.dumps(one) + "\n" for one in objects)
 
 
-def concise(findings: Iterable[Finding]) -> list[Line]:
+def concise(findings: Iterable[Finding], notes: Notes = NO_NOTES) -> list[Line]:
     """One line a finding."""
-    return [_headline(finding) for finding in findings]
+    return [
+        [*_headline(finding), (f"; {notes[finding]}" if finding in notes else "", "magenta")] for finding in findings
+    ]
 
 
-def full(findings: Iterable[Finding], lines: Lines) -> list[Line]:
-    """Each finding with its code frame, its chain of reasons and its fix."""
+def full(findings: Iterable[Finding], lines: Lines, notes: Notes = NO_NOTES) -> list[Line]:
+    """Each finding with its code frame, its chain of reasons, its fix and what was measured of it."""
     report: list[Line] = []
     for finding in findings:
-        report += [_headline(finding), *_frame(finding, lines(finding.path)), *_reasons(finding), []]
+        report += [_headline(finding), *_frame(finding, lines(finding.path)), *_reasons(finding)]
+        if finding in notes:
+            report.append([("  = measured: ", "magenta"), (notes[finding], "")])
+        report.append([])
     return report
 
 
