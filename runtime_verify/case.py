@@ -35,7 +35,8 @@ class Program:
 
     modules   the flagged module first, then those that it imports.
     function  dotted name, within the first module, of the outermost function around the flagged line
-              ("Trainer.step"); "" to run the module's body as a script.
+              ("Trainer.step"), or of the one that leads to it where only that one was fixed ("Decoder.forward"
+              for a line in `decode`); "" to run the module's body as a script.
     mark      line (from 1) of the flagged statement; where the fix removed it, of what now stands in its place.
     kept      whether the flagged statement is still there.
     """

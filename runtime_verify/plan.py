@@ -17,6 +17,7 @@ from runtime_verify.marks import Mark, line_of, mark_in, statement_at
 from runtime_verify.modules import Modules, text_lines
 from runtime_verify.outline import first_line
 from runtime_verify.slice import sliced
+from runtime_verify.targets import entry
 from torchmemlint import fix as fixing
 from torchmemlint.engine import lint
 from torchmemlint.facts.project import Project
@@ -81,9 +82,9 @@ class Planner:
         line, mark = _marks(source, fixed, tree, finding)
         _demand_quiet(finding, source, before, fixed, lint(fixed, [rule], project), new_tree, mark)
         modules = self._modules_of(project)
-        original = Program(*sliced(modules, source, finding.span.start), mark=line)
-        changed, _ = sliced(modules, fixed, finding.span.start, original.function)
-        variant = Program(changed, original.function, mark.line, mark.kept)
+        function = entry(tree, finding.span.start, finding.fix.edits)
+        original = Program(sliced(modules, source, function, line), function, line)
+        variant = Program(sliced(modules, fixed, function, mark.line), function, mark.line, mark.kept)
         return Case(
             key=_key(original, variant, rule),
             code=finding.code,

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 from runtime_verify.case import Module
 from runtime_verify.modules import Modules, Place, text_lines
-from runtime_verify.outline import Outline, Unit, first_line, is_main_guard, last_line, outline
+from runtime_verify.outline import Outline, Unit, outline
 from runtime_verify.reads import Chain, Imported
-from torchmemlint.model import Position
+from runtime_verify.targets import Target, named
 from torchmemlint.source import Source
 
 MOST_MODULES = 60
@@ -27,77 +27,28 @@ _LONGEST_CHAIN = 4
 _EVERYTHING = "*"
 _PREPARING = frozenset({"torch", "numpy", "random"})
 """Libraries whose module-wide settings (seeds, default types) belong to the code that uses them."""
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def sliced(
-    modules: Modules, source: Source, place: Position, function: str | None = None
-) -> tuple[tuple[Module, ...], str]:
-    """The modules that the code at a place needs, the flagged one first, and the function to call.
+def sliced(modules: Modules, source: Source, function: str, near: int) -> tuple[Module, ...]:
+    """The modules that a function needs, its own first.
 
-    The function is the dotted name of the outermost one around the place, "" for code of the module's body;
-    where `function` is given, it is that one, wherever it stands. Raises SyntaxError where the running
-    Python cannot parse the source.
+    function  its dotted name, "" for the module's body.
+    near      a line that tells functions of one name apart.
+
+    Raises SyntaxError where the running Python cannot parse the source, LookupError where it has no such function.
     """
     if source.screen is None:
         raise SyntaxError("the running Python cannot parse it")
     tree = source.screen.module
     path = modules.relative_path(source.path)
     relative = any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(tree))
-    target = _target(tree, place) if function is None else _named(tree, function, place)
+    target = named(tree, function, near) if function else None
+    if function and target is None:
+        raise LookupError(f"no function {function}")
     first = _Sheet(modules.flagged(path, relative), outline(tree), text_lines(source), target is None)
     slicer = _Slicer(modules, first)
     slicer.run(target)
-    return tuple(_module(modules, sheet) for sheet in slicer.sheets.values()), target.name if target else ""
-
-
-@dataclass(frozen=True)
-class _Target:
-    name: str
-    line: int
-
-
-def _target(tree: ast.Module, place: Position) -> _Target | None:
-    """The outermost function around a place; None where the code runs with the module's body."""
-    names: list[str] = []
-    body: list[ast.stmt] = tree.body
-    while True:
-        node = next((one for one in body if first_line(one) <= place.line <= last_line(one)), None)
-        if node is None or is_main_guard(node):
-            return None
-        if isinstance(node, _FUNCTIONS):
-            begin = (first_line(node.body[0]), node.body[0].col_offset)
-            inside = (place.line, place.column) >= begin
-            return _Target(".".join([*names, node.name]), node.lineno) if inside else None
-        if isinstance(node, ast.ClassDef):
-            names.append(node.name)
-        body = list(_below(node))
-
-
-def _named(tree: ast.Module, function: str, place: Position) -> _Target | None:
-    """A function by its dotted name, the one nearest to a place where there are several."""
-    if not function:
-        return None
-    found: list[_Target] = []
-    waiting: list[tuple[ast.stmt, str]] = [(node, "") for node in tree.body]
-    while waiting:
-        node, prefix = waiting.pop()
-        named = isinstance(node, (*_FUNCTIONS, ast.ClassDef))
-        name = f"{prefix}{node.name}" if isinstance(node, (*_FUNCTIONS, ast.ClassDef)) else prefix
-        if isinstance(node, _FUNCTIONS):
-            if name == function:
-                found.append(_Target(name, node.lineno))
-            continue
-        waiting += [(inner, f"{name}." if named else prefix) for inner in _below(node)]
-    return min(found, key=lambda target: abs(target.line - place.line), default=None)
-
-
-def _below(node: ast.stmt) -> Iterator[ast.stmt]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.stmt):
-            yield child
-        elif isinstance(child, (ast.ExceptHandler, ast.match_case)):
-            yield from child.body
+    return tuple(_module(modules, sheet) for sheet in slicer.sheets.values())
 
 
 @dataclass
@@ -134,7 +85,7 @@ class _Slicer:
         self._waiting: deque[tuple[_Sheet, Chain]] = deque()
         self._lines = 0
 
-    def run(self, target: _Target | None) -> None:
+    def run(self, target: Target | None) -> None:
         """Keep what the target needs; None for the whole first module."""
         first = self._first
         for number, unit in enumerate(first.outline.units):
