@@ -29,7 +29,7 @@ HOME_LIKE = ("HOME", "TMPDIR", "TMP", "TEMP", "PWD", "XDG_CACHE_HOME", "XDG_CONF
 # What the driver compiles for a device that a library was not built for, shared by all runs; the driver writes there.
 CUDA_CACHE = "cuda-cache"
 
-# Status of a child whose answer's descriptor had been closed by what it ran.
+# Status of a child whose answer's descriptor was closed by what it ran.
 UNANSWERED = 117
 
 # Where the answer's descriptor goes: away from the low numbers that code closes or writes to by habit.
@@ -38,7 +38,7 @@ DESCRIPTORS = range(200, 900)
 
 def live(job: Job, setting: Setting, folder: str, token: str, pipes: tuple[int, int], parent: int) -> None:
     """Run the job and end this process. `pipes` are the descriptors for the answer and for what is printed."""
-    answer_to = pipes[0]
+    answer_to, leave = pipes[0], os._exit
     try:
         try:
             answer_to = cut_off(setting, folder, job.visible, pipes, parent)
@@ -49,10 +49,9 @@ def live(job: Job, setting: Setting, folder: str, token: str, pipes: tuple[int, 
         except BaseException:
             message = _broken(traceback.format_exc())
         write(answer_to, {"token": token, **message})
-    except OSError:
-        os._exit(UNANSWERED)
-    finally:
-        os._exit(0)
+    except BaseException:
+        leave(UNANSWERED)
+    leave(0)
 
 
 def answer(job: Job, setting: Setting, folder: str) -> dict[str, Any]:
@@ -142,7 +141,8 @@ def redirect(answer_to: int, print_to: int) -> int:
 
 def open_descriptors() -> set[int]:
     """The descriptors that this process has open."""
-    return {int(name) for name in os.listdir("/proc/self/fd")}
+    listed = os.listdir("/proc/self/fd")  # with the one that the listing itself had open
+    return {int(name) for name in listed if os.path.lexists(f"/proc/self/fd/{name}")}
 
 
 def close_all_but(kept: Iterable[int]) -> None:

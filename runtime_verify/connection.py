@@ -50,29 +50,29 @@ class Connection:
     """One server. `hello` is what it found on starting, None until it is ready."""
 
     def __init__(self, setting: Setting, python: str) -> None:
-        """Start it; it takes seconds to be ready. Raises OSError where the interpreter cannot be started."""
+        """Start it; it takes seconds to be ready. Raises OSError or Gone where the interpreter does not start."""
         self.hello: Mapping[str, str] | None = None
         self._inbox = Inbox()
         self._mark = secrets.token_hex(16)
         self._log = Path(setting.folder) / LOG
         self.socket, theirs = socket.socketpair()
         self.socket.settimeout(SEND_S)
+        with self._log.open("wb") as log, theirs:
+            self._process = subprocess.Popen(
+                [python, "-c", BOOT, str(Path(__file__).parent), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **ENVIRONMENT, MARK: self._mark},
+                pass_fds=[theirs.fileno()],
+                cwd=setting.folder,
+                start_new_session=True,
+            )
         try:
-            with self._log.open("wb") as log, theirs:
-                self._process = subprocess.Popen(
-                    [python, "-c", BOOT, str(Path(__file__).parent), str(theirs.fileno())],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env={**os.environ, **ENVIRONMENT, MARK: self._mark},
-                    pass_fds=[theirs.fileno()],
-                    cwd=setting.folder,
-                    start_new_session=True,
-                )
             self._send(setting.as_json())
-        except BaseException:
-            self.socket.close()
-            raise
+        except Gone:
+            self.end()
+            raise Gone(self.log) from None
 
     def start(self, job: Job) -> None:
         """Have a child run the job. Raises Gone."""
@@ -97,9 +97,9 @@ class Connection:
 
     def end(self) -> None:
         """Kill the server and everything that it started, and close the connection."""
-        self.socket.close()
         self._process.kill()
         self._process.wait()
+        self.socket.close()
         # The kernel has killed its children with it; what they had started is found by the mark it was born with.
         for _ in range(100):
             left = list(carriers(f"{MARK}={self._mark}".encode()))

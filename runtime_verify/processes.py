@@ -97,6 +97,18 @@ def resident(pid: int) -> int:
         return 0
 
 
+def share(pid: int) -> int:
+    """Bytes of host memory that a process holds, of pages that it shares its part only; slower than `resident`."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+            for line in file:
+                if line.startswith(b"Pss:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, IndexError, ValueError):
+        pass
+    return resident(pid)
+
+
 def kill(pid: int, group: bool = False) -> None:
     """SIGKILL to a process or to its whole group; nothing where it is gone already."""
     with contextlib.suppress(ProcessLookupError, PermissionError):

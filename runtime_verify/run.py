@@ -104,8 +104,9 @@ class Runner:
         root = tempfile.mkdtemp(prefix="runtime-verify-")
         self._remove = weakref.finalize(self, remove, root)
         self._setting = replace(self._setting, folder=root)
-        connection = self._connect()
+        connection: Connection | None = None
         try:
+            connection = self._connect()
             hello = _ready(connection)
             self.machine = _machine(connection, hello, self._setting.guarded)
             berths = [self._berth(device, visible, name) for device, visible, name in self._devices()]
@@ -113,9 +114,12 @@ class Runner:
             self._dispatcher = Dispatcher(berths, self._connect)
             self._dispatcher.adopt(berths[0])
             self._dispatcher.start()
-        except BaseException:
-            connection.end()
+        except BaseException as error:
+            if connection is not None:
+                connection.end()
             self.close()
+            if isinstance(error, (Gone, OSError)):
+                raise CannotRun(f"{self._python} does not start: {error}") from None
             raise
         return self
 

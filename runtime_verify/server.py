@@ -114,6 +114,8 @@ class Server:
             kill(running.pid)
         end_all_below()
         remove(self._setting.folder)  # whoever made it may have been killed
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.dirname(self._setting.folder))
 
     def _round(self) -> bool:
         for key, _ in self._selector.select(ROUND_S):

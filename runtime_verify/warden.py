@@ -20,7 +20,16 @@ from typing import Any
 
 from runtime_verify.child import UNANSWERED, close_all_but, live
 from runtime_verify.jobs import MIB, Job, Report, Setting
-from runtime_verify.processes import adopt_orphans, descendants, described, die_with, end_all_below, kill, resident
+from runtime_verify.processes import (
+    adopt_orphans,
+    descendants,
+    described,
+    die_with,
+    end_all_below,
+    kill,
+    resident,
+    share,
+)
 from runtime_verify.readings import Outcome
 from runtime_verify.wire import Garbled, Inbox, write
 
@@ -104,7 +113,7 @@ class Watch:
         self._kept: deque[bytes] = deque()
         self._kept_bytes = 0
         self._printed_bytes = 0
-        self._family: list[int] = []
+        self._family_bytes = 0
         self._family_at = 0.0
         self._poll = select.poll()
         for descriptor in (answers, prints):
@@ -141,7 +150,7 @@ class Watch:
             return Ending(Outcome.CRASHED, f"ended in the middle of its answer ({_how(status)})")
         if status is not None and os.WIFEXITED(status):
             if os.WEXITSTATUS(status) == UNANSWERED:
-                return Ending(Outcome.CRASHED, "closed the pipe that its answer goes through")
+                return Ending(Outcome.CRASHED, "could not answer: what it ran closed the pipe")
             return Ending(Outcome.EXITED, f"ended itself with {described(status)}, without returning")
         return Ending(Outcome.CRASHED, f"ended by {_how(status)}")
 
@@ -151,8 +160,8 @@ class Watch:
             return Ending(Outcome.TIMEOUT, "took longer than it may and was killed")
         if now > self._family_at + FAMILY_S:
             self._family_at = now
-            self._family = [pid for pid in descendants(os.getpid()) if pid != self._pid]
-        held = resident(self._pid) + sum(map(resident, self._family))
+            self._family_bytes = sum(share(pid) for pid in descendants(os.getpid()) if pid != self._pid)
+        held = resident(self._pid) + self._family_bytes
         if held > self._setting.host_bytes:
             allowed = f"{self._setting.host_bytes // MIB} MiB allowed"
             return Ending(Outcome.HOST_MEMORY, f"held {held // MIB} MiB of host memory, {allowed}, and was killed")

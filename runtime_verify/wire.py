@@ -11,6 +11,9 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
+# Bound here, so that code which puts its own in their place does not cut itself off.
+_dumps, _write = json.dumps, os.write
+
 LENGTH = struct.Struct("!Q")
 
 # A record with some thousand samples is about a megabyte. What claims to be longer than this is no message of ours.
@@ -23,7 +26,7 @@ class Garbled(ValueError):
 
 def pack(message: Any) -> bytes:
     """The message as bytes. Raises TypeError or ValueError for what is not JSON."""
-    body = json.dumps(message, separators=(",", ":")).encode()
+    body = _dumps(message, separators=(",", ":")).encode()
     return LENGTH.pack(len(body)) + body
 
 
@@ -31,7 +34,7 @@ def write(descriptor: int, message: Any) -> None:
     """Write a whole message. Raises OSError when the other side is gone."""
     left = memoryview(pack(message))
     while left:
-        left = left[os.write(descriptor, left) :]
+        left = left[_write(descriptor, left) :]
 
 
 class Inbox:

@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from runtime_verify.readings import Lane, Order, Outcome, Record
+from runtime_verify.worker.guard import denials
 
 
 def order(text: str = "", lane: Lane = Lane.MEMORY, device: str = "cpu", **more: Any) -> Order:
@@ -34,3 +35,20 @@ def span(wanted: Order) -> Record:
     began = time.monotonic()
     time.sleep(float(wanted.program.get("seconds", 0.1)))
     return Record(numbers={"began": began, "ended": time.monotonic(), "pid": os.getpid()})
+
+
+def forgetful(_: Order) -> Record | None:
+    """An executor that returns nothing."""
+    return None
+
+
+def faulty(_: Order) -> Record:
+    """An executor with a fault."""
+    return Record(seconds=1 / 0)
+
+
+def guarded(wanted: Order) -> Record:
+    """As `snippet`; `numbers` are then what was refused, and how often."""
+    record = snippet(wanted)
+    record.numbers = {text: float(count) for text, count in denials().items()}
+    return record

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import platform
 import re
+import sys
 from typing import Any
 
 
 def probe() -> dict[str, Any]:
     """Versions, and name and bytes of each visible device; `problem` says why CUDA cannot be used."""
     found = {"torch": "", "python": platform.python_version(), "cuda": "", "driver": driver(), "devices": []}
-    try:
-        torch = importlib.import_module("torch")
-    except ImportError:
-        return {**found, "problem": "there is no torch"}
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return {**found, "problem": "the fork server has no torch"}
     found |= {"torch": torch.__version__, "cuda": torch.version.cuda or ""}
     if torch.version.cuda is None:
         return {**found, "problem": f"torch {torch.__version__} is built without CUDA"}
