@@ -176,7 +176,7 @@ class _Verification:
         """The cases; what none can be made of is settled at once."""
         for finding, plan in zip(findings, plan_findings(findings, self._opened), strict=True):
             if isinstance(plan, Refused):
-                self._settle(finding, unplanned(str(plan.reason)))
+                self._settle(finding, unplanned(plan.reason.code, str(plan.reason)))
             else:
                 self._findings.append(finding)
                 yield plan

@@ -53,9 +53,10 @@ def wants_more(case: Case, trial: Trial) -> tuple[Wanted, ...]:
     return tuple(_Judgement(case, trial).missing())
 
 
-def unplanned(message: str) -> Verdict:
-    """The verdict on a finding that no case could be made of."""
-    return Verdict(Kind.INCONCLUSIVE, Reason.UNPLANNED, sentence(Kind.INCONCLUSIVE, Reason.UNPLANNED, (), message))
+def unplanned(code: str, message: str) -> Verdict:
+    """The verdict on a finding that no case could be made of, and why: in short and in words."""
+    said = sentence(Kind.INCONCLUSIVE, Reason.UNPLANNED, (), message)
+    return Verdict(Kind.INCONCLUSIVE, Reason.UNPLANNED, said, detail=code)
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ class _Judgement:
             gates.reached(self.trial),
             first.device,
             first.torch,
+            outcome.detail,
         )
 
     def _basis(self, iterations: int) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from runtime_verify import verdict as verdicts
-from runtime_verify.verdict import Answer, Kind, Verdict
+from runtime_verify.verdict import Answer, Kind, Reason, Verdict
 from torchmemlint.model import Finding
 
 Line = list[tuple[str, str]]
@@ -63,7 +63,7 @@ def summary(found: Sequence[tuple[Finding, Verdict]], seconds: float) -> list[Li
     if not found:
         return [[("Nothing to verify", "bold")]]
     lines = [[("", "")], *_by_rule(found)]
-    causes = Counter(v.reason.value for _, v in found if not v.decided)
+    causes = Counter(_cause(v) for _, v in found if not v.decided)
     if causes:
         named = ", ".join(f"{number} {cause}" for cause, number in causes.most_common(MOST_REASONS))
         lines.append([("Inconclusive because of: ", ""), (named, "")])
@@ -76,6 +76,11 @@ def summary(found: Sequence[tuple[Finding, Verdict]], seconds: float) -> list[Li
     number = f"{len(found)} finding{'s' * (len(found) != 1)}"
     lines.append([(f"Verified {number}{where} in {seconds:.0f} s: {sums}", "bold")])
     return lines
+
+
+def _cause(verdict: Verdict) -> str:
+    """Why a verdict is inconclusive, in short; what cannot be planned has many reasons."""
+    return f"unplanned ({verdict.detail})" if verdict.reason is Reason.UNPLANNED else verdict.reason.value
 
 
 def _by_rule(found: Sequence[tuple[Finding, Verdict]]) -> list[Line]:

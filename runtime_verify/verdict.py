@@ -141,6 +141,7 @@ class Verdict:
     iterations  how often the flagged line was passed in each run, at least.
     runs        runs made: "original", "fixed", "timed original", "timed fixed" -> number.
     reached     whether the flagged line was reached in both variants.
+    detail      within the reason: what the run itself said, or the short form of why nothing could be planned.
     """
 
     kind: Kind
@@ -155,6 +156,7 @@ class Verdict:
     reached: bool = False
     device: str = ""
     torch: str = ""
+    detail: str = ""
 
     @property
     def decided(self) -> bool:
@@ -168,6 +170,7 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
     ordered: dict[str, Any] = {"verdict": verdict.kind.value, "reason": verdict.reason.value}
     ordered["tier"] = verdict.tier.value if verdict.tier else None
     ordered["sentence"] = verdict.sentence
+    ordered["detail"] = verdict.detail
     ordered["fix_safe"] = {"answer": verdict.fix_safe.answer.value, "why": verdict.fix_safe.why}
     ordered["metrics"] = [{**one, "unit": one["unit"].value} for one in plain["metrics"]]
     ordered["scaling"] = plain["scaling"]
@@ -193,4 +196,5 @@ def from_json(data: Mapping[str, Any]) -> Verdict:
         bool(data["reached"]),
         str(data["device"]),
         str(data["torch"]),
+        str(data["detail"]),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from runtime_verify.decide import LEFT
 from runtime_verify.figures import (
     ALLOCATIONS,
     GROWTH,
@@ -57,14 +58,15 @@ _APART = {
     RETAINED.name: "{o} still allocated after the last step as written against {f} with the fix{x}",
     HELD.name: "{o} allocated when recovery runs as written against {f} with the fix{x}",
     RETURNED.name: "{o} given back by a call as written, {f} with the fix",
-    GROWTH.name: "{o} more allocated each iteration as written, {f} with the fix",
-    HOST_GROWTH.name: "{o} more host memory each iteration as written, {f} with the fix",
-    NODES.name: "{o} more graph nodes each iteration as written, {f} with the fix",
+    GROWTH.name: "{o} more allocated each iteration as written, {f} with the fix{x}",
+    HOST_GROWTH.name: "{o} more host memory each iteration as written, {f} with the fix{x}",
+    NODES.name: "{o} more graph nodes each iteration as written, {f} with the fix{x}",
     NODES_RETAINED.name: "{o} graph nodes alive after the last step as written against {f} with the fix",
     TIME.name: "{o} per iteration as written against {f} with the fix{x}",
     ALLOCATIONS.name: "{o} device allocations per iteration as written against {f} with the fix",
     SYNCS.name: "{o} host syncs per iteration as written against {f} with the fix",
 }
+_GROWING = frozenset({GROWTH.name, HOST_GROWTH.name, NODES.name})
 
 
 def amount(value: float, unit: Unit) -> str:
@@ -84,6 +86,8 @@ def apart(one: Measured) -> str:
     ratio = ""
     if one.low is not None and one.high is not None and one.fixed:
         ratio = f" ({_percent(one.original / one.fixed)}, between {_percent(one.low)} and {_percent(one.high)})"
+    elif one.metric in _GROWING:
+        ratio = " (the rest has another cause)" if one.original > one.fixed > LEFT * one.original else ""
     elif one.fixed > 0 and one.original / one.fixed >= 1.05:
         ratio = f" (x{one.original / one.fixed:.3g})"
     pattern = _APART.get(one.metric, f"{one.metric} {{o}} as written against {{f}} with the fix")

@@ -200,6 +200,7 @@ def test_what_cannot_be_planned_is_said(made: type[Made], capsys: pytest.Capture
         assert run("--verify", *SUM) == 1
         said = capsys.readouterr().out
         assert "inconclusive: no runnable piece of code could be made of it: the finding is still reported" in said
+        assert "Inconclusive because of: 1 unplanned (fix_not_quiet)" in said
         assert run("--verify", "--dry-run", *SUM) == 0
         assert "cannot be run: the finding is still reported with the fix" in capsys.readouterr().out
     assert not RUNNERS

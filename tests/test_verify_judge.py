@@ -142,7 +142,11 @@ def test_growth_within_a_step_is_seen_though_each_step_starts_afresh() -> None:
 def test_growth_that_the_fix_halves_is_confirmed_where_runs_agree_and_open_where_not() -> None:
     """Two findings in one loop are fixed one at a time."""
     whole, half = leaky(nodes=lambda n: 30 * n), leaky(nodes=lambda n: 15 * n)
-    assert judge(case(NODES), twice(whole, half)).kind is CONFIRMED
+    said = judge(case(NODES), twice(whole, half))
+    assert said.kind is CONFIRMED
+    assert (
+        "30 more graph nodes each iteration as written, 15 with the fix (the rest has another cause)" in said.sentence
+    )
     restless = [leaky(nodes=lambda n: 30 * n), leaky(nodes=lambda n: 31 * n)]
     assert found(judge(case(NODES), trial(restless, [half] * 2))) == (OPEN, Reason.AA_UNSTABLE)
 
@@ -311,7 +315,7 @@ def test_the_cpu_says_what_it_cannot_show() -> None:
 def test_nothing_run_and_nothing_planned() -> None:
     assert found(judge(case(PEAK), Trial())) == (OPEN, Reason.NOT_RUN)
     assert found(judge(case(PEAK), trial([FLAT], [FLAT]))) == (OPEN, Reason.NOT_RUN)
-    said = unplanned("the fix does not silence the finding")
+    said = unplanned("no_fix", "the fix does not silence the finding")
     assert found(said) == (OPEN, Reason.UNPLANNED) and said.sentence.endswith("the fix does not silence the finding")
 
 
@@ -525,7 +529,7 @@ def test_verdicts_go_through_json() -> None:
     told = [
         judge(case(PEAK), twice(*peaks(130, 100), **larger(*peaks(520, 400)))),
         judge(case(TIME), twice(leaky(), leaky(), timed=timed(random.Random(1), 6, 0.13, 0.002))),
-        unplanned("no fix"),
+        unplanned("no_fix", "no fix"),
     ]
     for one in told:
         assert verdict.from_json(json.loads(json.dumps(verdict.as_json(one)))) == one

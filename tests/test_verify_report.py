@@ -88,7 +88,7 @@ def test_one_line_a_finding() -> None:
 
 def test_a_note_names_the_device() -> None:
     assert note(CONFIRMED).endswith("2+2 runs identical (NVIDIA H200, torch 2.11)")
-    assert note(unplanned("no fix")) == "inconclusive: no runnable piece of code could be made of it: no fix"
+    assert note(unplanned("no_fix", "no fix")) == "inconclusive: no runnable piece of code could be made of it: no fix"
 
 
 def lines(found: Any, seconds: float = 12.0) -> list[str]:
