@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from runtime_verify.readings import Order, Record
+from runtime_verify.readings import Lane, Order, Record
 from runtime_verify.worker.drive import Drive
 from runtime_verify.worker.readers import Readers, settle
 
@@ -14,8 +14,9 @@ from runtime_verify.worker.readers import Readers, settle
 def execute(order: Order) -> Record:
     """Runs what is ordered in this process, which must be a fresh one. Device: the one that the order names."""
     began = time.perf_counter()
-    settle(order.device, order.seed)
-    readers = Readers(order.device, order.nodes)
+    timed = order.lane is Lane.TIME
+    settle(order.device, order.seed, frozen=not timed)
+    readers = Readers(order.device, order.nodes, clock_only=timed)
     record = Drive(order, readers).run()
     record.device = torch.cuda.get_device_name(order.device) if order.device.startswith("cuda") else "cpu"
     record.seconds = time.perf_counter() - began

@@ -26,7 +26,7 @@ SYNC_WARNING = "called a synchronizing CUDA operation"
 class Readers:
     """The counters of one run on `device` ("cuda", "cuda:1" or "cpu").
 
-    nodes       count live graph nodes at each sample (milliseconds, as it walks all objects).
+    nodes       count live graph nodes at each sample (it walks all objects that the collector knows).
     clock_only  samples hold the time and nothing else; for runs whose time is what is asked.
     syncs       count host synchronisations, on CUDA.
     """
