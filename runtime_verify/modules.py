@@ -7,6 +7,7 @@ cut anything out.
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict
 from dataclasses import dataclass
 
 from runtime_verify.outline import Outline, outline
@@ -20,6 +21,8 @@ OFTEN_INSTALLED = frozenset(
 ) | frozenset(("tensorboard", "timm", "tokenizers", "transformers", "wandb"))
 """Libraries whose names projects also give to parts of their own packages (`pkg/datasets/`)."""
 LARGEST_FILE = 2_000_000
+MOST_OUTLINES = 300
+"""Modules whose trees are kept in memory: a few times what one slice takes."""
 ROOT_PACKAGE = "project"
 """What the project's own top folder is called where a relative import needs it to be a package."""
 
@@ -49,7 +52,7 @@ class Modules:
         self._files: Files | None = project.shared.files
         self._paths: frozenset[str] | None = None
         self._found: dict[tuple[str, str], str | None] = {}
-        self._outlines: dict[str, tuple[Outline, list[str]] | None] = {}
+        self._outlines: OrderedDict[str, tuple[Outline, list[str]] | None] = OrderedDict()
 
     def flagged(self, path: str, relative_imports: bool) -> Place:
         """The place of the module in a file: named from the outermost folder that is a package.
@@ -103,8 +106,12 @@ class Modules:
 
     def outline(self, path: str) -> tuple[Outline, list[str]] | None:
         """The outline and the lines of a file, None where it cannot be read or is no Python."""
-        if path not in self._outlines:
+        if path in self._outlines:
+            self._outlines.move_to_end(path)
+        else:
             self._outlines[path] = self._read(path)
+            if len(self._outlines) > MOST_OUTLINES:
+                self._outlines.popitem(last=False)
         return self._outlines[path]
 
     def shown(self, path: str) -> str:

@@ -20,13 +20,13 @@ _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Unit:
     """One statement of a module's body, or several that share a line.
 
     first, last  its lines, from 1.
+    nodes        the statements themselves.
     binds        names it binds in the module.
-    reads        what it reads from the module.
     touches      names whose objects it changes without binding them: `args.lr = 1`, `parser.add_argument()`.
     calls        what is called for its effect alone, as chains.
     ends         it may end the program.
@@ -39,8 +39,8 @@ class Unit:
 
     first: int
     last: int
+    nodes: tuple[ast.stmt, ...]
     binds: frozenset[str]
-    reads: Reads
     touches: frozenset[str]
     calls: frozenset[Chain]
     ends: bool = False
@@ -50,8 +50,16 @@ class Unit:
     future: bool = False
     defines: bool = False
 
+    @cached_property
+    def reads(self) -> Reads:
+        """What it reads from the module, and the imports that it makes in blocks and functions."""
+        found = reads(self.nodes)
+        if not self.imports:
+            found.imports += [alias for node in self.nodes for alias in _inner_imports(node)]
+        return found
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Outline:
     """The units of one module, the names of its classes' methods, and its `from x import *` by unit."""
 
@@ -128,14 +136,11 @@ def _unit(group: list[ast.stmt], guard: int = 0) -> Unit:
     one = group[0]
     alone = len(group) == 1
     aliases = tuple(imported(one)) if alone and isinstance(one, (ast.Import, ast.ImportFrom)) else ()
-    found = reads(group)
-    if not aliases:
-        found.imports += [alias for node in group for alias in _inner_imports(node)]
     return Unit(
         first_line(one),
         last_line(group[-1]),
+        tuple(group),
         frozenset(name for node in group for name in binds(node) if name != "*"),
-        found,
         frozenset(name for node in group for name in _touched(node)),
         frozenset(chain for node in group for chain in _called(node)),
         any(_ends(node) for node in group),

@@ -36,14 +36,16 @@ class Refused:
     reason: Unplanned
 
 
-def plan_findings(findings: Iterable[Finding], opened: Opener) -> Iterator[Case | Refused]:
+def plan_findings(findings: Iterable[Finding], opened: Opener, linted: bool = False) -> Iterator[Case | Refused]:
     """The cases of findings, in their order.
 
     opened  gives a finding's file as it was linted and its project; the same project object for all findings of one
             project keeps what was read of it.
+    linted  the findings come from linting these very bytes in this run: the text as written need not be linted again.
     """
-    planner = Planner()
-    for finding in findings:
+    wanted = list(findings)
+    planner = Planner(wanted if linted else ())
+    for finding in wanted:
         yield _planned(planner, finding, opened)
 
 
@@ -58,9 +60,15 @@ def _planned(planner: Planner, finding: Finding, opened: Opener) -> Case | Refus
 
 
 class Planner:
-    """Plans findings, remembering each project's modules and what each file was found to fire."""
+    """Plans findings, remembering each project's modules and what each file was found to fire.
 
-    def __init__(self) -> None:
+    known  findings of files as they are now, which are not looked for again.
+    """
+
+    def __init__(self, known: Iterable[Finding] = ()) -> None:
+        self._known: dict[tuple[str, str], list[Finding]] = {}
+        for finding in known:
+            self._known.setdefault((finding.path, finding.code), []).append(finding)
         self._rules = {rule.code: rule for rule in load_rules()}
         self._modules: dict[int, tuple[Project, Modules]] = {}
         self._last: tuple[bytes, str, str, list[Finding]] | None = None
@@ -74,17 +82,20 @@ class Planner:
             raise Unplanned("no_fix", "the finding has no fix to compare with")
         if finding.cell is not None:
             raise Unplanned("notebook", "findings in notebooks cannot be verified yet")
-        before = self._found(source, rule, project)
+        before = self._known.get((finding.path, finding.code)) or self._found(source, rule, project)
         if not any(same_place(one, finding) for one in before):
             raise Unplanned("not_reproduced", "linting the file again does not give this finding")
         fixed = _fixed(source, finding.fix)
         tree, new_tree = _tree(source), _tree(fixed)
         line, mark = _marks(source, fixed, tree, finding)
-        _demand_quiet(finding, source, before, fixed, lint(fixed, [rule], project), new_tree, mark)
-        modules = self._modules_of(project)
+        after = lint(fixed, [rule], project)
+        if not _is_quiet(finding, source, before, fixed, after, new_tree, mark):
+            before = self._found(source, rule, project)  # a report leaves out what comments silence
+            if not _is_quiet(finding, source, before, fixed, after, new_tree, mark):
+                raise Unplanned("fix_not_quiet", "the finding is still reported with the fix")
         function = entry(tree, finding.span.start, finding.fix.edits)
-        original = Program(sliced(modules, source, function, line), function, line)
-        variant = Program(sliced(modules, fixed, function, mark.line), function, mark.line, mark.kept)
+        original = self._program(project, source, function, Mark(line, True))
+        variant = self._program(project, fixed, function, mark)
         return Case(
             key=_key(original, variant, rule),
             code=finding.code,
@@ -100,16 +111,20 @@ class Planner:
             fixed=variant,
         )
 
+    def _program(self, project: Project, source: Source, function: str, mark: Mark) -> Program:
+        if id(project) not in self._modules:
+            self._modules[id(project)] = (project, Modules(project))
+        try:
+            modules = sliced(self._modules[id(project)][1], source, function, mark.line)
+        except (LookupError, SyntaxError, RecursionError) as error:
+            raise Unplanned("not_sliced", f"the code around the finding cannot be cut out: {error}") from error
+        return Program(modules, function, mark.line, mark.kept)
+
     def _found(self, source: Source, rule: Rule, project: Project) -> list[Finding]:
         """What one rule finds in the file as written; findings of one file come one after the other."""
         if self._last is None or self._last[:3] != (source.data, source.path, rule.code):
             self._last = (source.data, source.path, rule.code, lint(source, [rule], project))
         return self._last[3]
-
-    def _modules_of(self, project: Project) -> Modules:
-        if id(project) not in self._modules:
-            self._modules[id(project)] = (project, Modules(project))
-        return self._modules[id(project)][1]
 
 
 def same_place(one: Finding, other: Finding) -> bool:
@@ -145,7 +160,7 @@ def _marks(source: Source, fixed: Source, tree: ast.Module, finding: Finding) ->
     return line, mark_in(text_lines(source), text_lines(fixed), finding.fix.edits, lines, line)
 
 
-def _demand_quiet(
+def _is_quiet(
     finding: Finding,
     source: Source,
     before: list[Finding],
@@ -153,10 +168,10 @@ def _demand_quiet(
     after: list[Finding],
     tree: ast.Module,
     mark: Mark,
-) -> None:
-    """The fixed text must give one finding of this kind less, and none at the flagged statement.
+) -> bool:
+    """Whether the fixed text gives one finding of this kind less, and none at the flagged statement.
 
-    Raises Unplanned. Findings that the fix made less sure than a report shows are gone.
+    Findings that the fix made less sure than a report shows are gone.
     """
     least = min(finding.confidence.rank, Confidence.MEDIUM.rank)
     old = Counter(_kind(source, one) for one in before if one.confidence.rank >= least)
@@ -164,8 +179,7 @@ def _demand_quiet(
     new = Counter(_kind(fixed, one) for one in left)
     mine = _kind(source, finding)
     at_mark = mark.kept and any(_stands_at(tree, one, mark.line) for one in left)
-    if new[mine] >= old[mine] or at_mark:
-        raise Unplanned("fix_not_quiet", "the finding is still reported with the fix")
+    return new[mine] < old[mine] and not at_mark
 
 
 def _stands_at(tree: ast.Module, finding: Finding, line: int) -> bool:

@@ -232,7 +232,7 @@ class _Slicer:
         base = self._place(sheet, alias)
         if alias.name in ("", _EVERYTHING):
             self._attribute(sheet, alias, rest)
-        elif base is not None and self._provides(base, alias.name):
+        elif base is not None and not self._is_closed(base) and self._provides(base, alias.name):
             other = self._open(base)
             if other is not None:
                 self._need(other, (alias.name, *rest))
@@ -256,7 +256,7 @@ class _Slicer:
     def _import(self, sheet: _Sheet, alias: Imported) -> None:
         """An import that stays as it is written must find each name, used or not."""
         base = self._place(sheet, alias)
-        if base is None:
+        if base is None or self._is_closed(base):
             return
         if alias.name and alias.name != _EVERYTHING and self._provides(base, alias.name):
             other = self._open(base)
@@ -279,14 +279,19 @@ class _Slicer:
 
     def _open(self, place: Place) -> _Sheet | None:
         """The module's sheet; None where it cannot be read or there are enough of them."""
+        if self._is_closed(place):
+            return None
         if place.name not in self.sheets:
-            if len(self.sheets) >= MOST_MODULES or self._lines >= MOST_LINES:
-                return None
             found = self._modules.outline(place.path)
             if found is None:
                 return None
             self.sheets[place.name] = _Sheet(place, *found)
         return self.sheets[place.name]
+
+    def _is_closed(self, place: Place) -> bool:
+        """Whether a module is not among those kept, and no more are taken."""
+        full = len(self.sheets) >= MOST_MODULES or self._lines >= MOST_LINES
+        return full and place.name not in self.sheets
 
     def _provides(self, place: Place, name: str, depth: int = 3) -> bool:
         """Whether a module binds a name, itself or through `from x import *` of the project."""
