@@ -103,7 +103,7 @@ def test_sampling_leaves_nothing_behind(runner: Runner) -> None:
         """
     numbers = run(runner, text).numbers
     assert numbers["nodes"] == 0
-    assert abs(numbers["host"]) <= 64
+    assert numbers["host"] == 0
 
 
 @needs_linux
@@ -125,7 +125,7 @@ def test_a_loop_that_holds_nothing_does_not_grow(runner: Runner) -> None:
         """
     numbers = run(runner, text).numbers
     assert numbers["nodes"] == 0
-    assert abs(numbers["host"]) <= 35 * 64, "a node alone is some hundred bytes a step"
+    assert abs(numbers["host"]) <= 200, "a node alone is some hundred bytes a step"
 
 
 @needs_linux
@@ -257,7 +257,7 @@ def test_settled_runs_are_alike(runner: Runner) -> None:
     assert first.numbers == second.numbers
     assert first.own == ["False", "True"]
     assert first.numbers["threads"] == 1
-    assert max(grown) <= 1024, "the first reading is not biased by what libraries set up"
+    assert max(grown) <= 200, "the first reading is not biased by what libraries set up"
 
 
 @needs_linux
