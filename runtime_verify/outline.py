@@ -74,8 +74,8 @@ class Outline:
 
     @cached_property
     def touchers(self) -> dict[str, list[int]]:
-        """Name -> numbers of the units that bind nothing and change its object."""
-        return _index(self.units, lambda unit: unit.touches if not unit.binds else frozenset())
+        """Name -> numbers of the units that change its object and do not bind it."""
+        return _index(self.units, lambda unit: unit.touches - unit.binds)
 
 
 def outline(module: ast.Module) -> Outline:
