@@ -134,7 +134,10 @@ REACHES = [
     ("os.forkpty()", "start a process"),
     ("multiprocessing.get_context('fork').Process(target=print).start()", "start a process"),
     ("multiprocessing.get_context('spawn').Process(target=print).start()", "start a program: fork_exec"),
-    ("concurrent.futures.ProcessPoolExecutor(1).submit(print).result()", "start a process"),
+    (
+        "concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context('fork')).submit(print).result()",
+        "start a process",
+    ),
     ("os.kill(os.getppid(), 9)", "signal a process: {parent}"),
     ("os.kill(1, 15)", "signal a process: 1"),
     ("os.killpg(os.getpgid(os.getppid()), 9)", "signal a process group: "),

@@ -163,6 +163,80 @@ def test_failures_of_the_executor_are_ours(executor: str, expected: str) -> None
     assert expected in record.detail
 
 
+# Devices, with a torch of our own that says what it is told to.
+
+TORCH = """
+import os
+from types import SimpleNamespace
+__version__ = "9.9"
+version = SimpleNamespace(cuda="13.0")
+PROPERTIES = [SimpleNamespace(name="One", total_memory=100), SimpleNamespace(name="Two", total_memory=200)]
+def zeros(*_, device):
+    {asked}
+    return SimpleNamespace(item=lambda: 0)
+cuda = SimpleNamespace(
+    is_initialized=lambda: {touched},
+    device_count=lambda: len(PROPERTIES),
+    get_device_properties=lambda index: PROPERTIES[index],
+)
+"""
+
+
+def with_torch(folder: Path, devices: tuple[str, ...], touched: bool = False, asked: str = "pass") -> Runner:
+    (folder / "torch.py").write_text(TORCH.format(touched=touched, asked=asked))
+    return Runner(devices, executor="runs:snippet", preload=("torch",), paths=(str(folder), HERE), memory_lane=2)
+
+
+@pytest.mark.parametrize(("theirs", "expected"), [(None, ["0", "1"]), ("4,GPU-abc", ["4", "GPU-abc"])])
+def test_each_device_is_the_only_one_that_its_runs_see(
+    theirs: str | None, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if theirs:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", theirs)
+    text = "import os, time; own += [order.device, os.environ['CUDA_VISIBLE_DEVICES']]; time.sleep(0.2)"
+    with with_torch(tmp_path, ("cuda", "cpu")) as opened:
+        assert opened.machine.devices == (("One", 100), ("Two", 200))
+        assert (opened.machine.torch, opened.machine.cuda) == ("9.9", "13.0")
+        second = opened.submit(order(text, device="cuda:1")).result(timeout=30)
+        both = [opened.submit(order(text, device="cuda")) for _ in range(2)]
+        records = sorted((future.result(timeout=30) for future in both), key=lambda record: record.device)
+        assert [record.own for record in records] == [["cuda", expected[0]], ["cuda", expected[1]]]
+        assert [record.device for record in records] == ["One", "Two"]
+        assert (second.own, second.device, second.torch) == (["cuda", expected[1]], "Two", "9.9")
+        assert opened.submit(order(text)).result(timeout=30).own == ["cpu", ""]
+
+
+def test_a_device_beyond_the_last_is_said(tmp_path: Path) -> None:
+    with pytest.raises(NoCuda, match="there is no cuda:2: torch sees cuda:0, cuda:1"):
+        with_torch(tmp_path, ("cuda:2",)).__enter__()
+
+
+def test_a_driver_that_fails_is_said(tmp_path: Path) -> None:
+    with pytest.raises(NoCuda, match="finds no device: no driver"):
+        with_torch(tmp_path, ("cuda",), asked="raise RuntimeError('no driver')").__enter__()
+
+
+def test_a_driver_that_crashes_is_said(tmp_path: Path) -> None:
+    with pytest.raises(NoCuda, match="crashed"):
+        with_torch(tmp_path, ("cuda",), asked="os.abort()").__enter__()
+
+
+def test_walls_that_the_driver_cannot_live_with_are_left_away(tmp_path: Path) -> None:
+    """Whoever writes outside of what the walls allow stands for a driver."""
+    asked = f"open({str(tmp_path / 'lock')!r}, 'w').close()"
+    with with_torch(tmp_path, ("cuda",), asked=asked) as opened:
+        assert opened.machine.walls == 0
+        assert len(opened.machine.devices) == 2
+
+
+def test_no_run_is_forked_from_a_server_that_has_touched_cuda(tmp_path: Path) -> None:
+    with with_torch(tmp_path, ("cpu",), touched=True) as opened:
+        record = opened.submit(order()).result(timeout=30)
+    assert record.outcome is Outcome.BROKEN
+    assert "has touched CUDA" in record.detail
+
+
 # The servers.
 
 KILL_SERVER = """

@@ -21,6 +21,7 @@ def probe() -> dict[str, Any]:
         devices = []
         for index in range(max(1, torch.cuda.device_count())):  # the first raises, and says why, where there is none
             properties = torch.cuda.get_device_properties(index)
+            torch.zeros(1, device=f"cuda:{index}").item()  # a context, an allocation and a copy, not the name alone
             devices.append({"name": properties.name, "bytes": properties.total_memory})
     except Exception as error:
         problem = f"torch {torch.__version__} (CUDA {torch.version.cuda}) finds no device: {error}"
