@@ -20,7 +20,7 @@ def order(text: str = "", lane: Lane = Lane.MEMORY, device: str = "cpu", **more:
 
 def snippet(wanted: Order) -> Record:
     """Run the text; what it leaves in `numbers` and `own` comes back."""
-    record = Record(device=wanted.device)
+    record = Record()
     names: dict[str, Any] = {"numbers": record.numbers, "own": record.own, "order": wanted}
     try:
         exec(wanted.program["text"], names)
