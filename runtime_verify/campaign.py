@@ -100,6 +100,7 @@ def order_of(case: Case, wanted: Wanted, device: str, entry: str, decisions: dic
         wanted.passes,
         wanted.lane is Lane.MEMORY and effect.scene is Scene.STEPS and effect.metric not in GRAPHLESS,
         decisions=decisions,
+        fresh=effect.metric is Metric.RESERVED_BYTES_RETURNED,
         entry=entry,
         root=os.getcwd() if entry else "",
     )

@@ -39,12 +39,14 @@ class Program:
               for a line in `decode`); "" to run the module's body as a script.
     mark      line (from 1) of the flagged statement; where the fix removed it, of what now stands in its place.
     kept      whether the flagged statement is still there.
+    graphs    parameters of the function that carry a graph, as the finding's reasons say: the premise of its claim.
     """
 
     modules: tuple[Module, ...]
     function: str
     mark: int
     kept: bool = True
+    graphs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Case:
     """A finding made ready to run.
 
     key     hash of both programs and the effect: what evidence is filed under.
+    besides how many fixes of other findings of the same effect, in the same function, both programs have: what several
+            statements hold, none of them holds alone.
     line    the flagged line in the user's file, column counted from 0 code points.
     """
 
@@ -67,6 +71,7 @@ class Case:
     applicability: Applicability
     original: Program
     fixed: Program
+    besides: int = 0
 
 
 class Unplanned(Exception):

@@ -21,7 +21,7 @@ from runtime_verify.targets import entry
 from torchmemlint import fix as fixing
 from torchmemlint.engine import lint
 from torchmemlint.facts.project import Project
-from torchmemlint.model import Confidence, Finding, Fix
+from torchmemlint.model import Confidence, Edit, Finding, Fix, Metric
 from torchmemlint.rule import Rule, load_rules
 from torchmemlint.source import BadFile, Source
 
@@ -59,6 +59,19 @@ def _planned(planner: Planner, finding: Finding, opened: Opener) -> Case | Refus
         return Refused(finding, Unplanned("unreadable", f"the file cannot be read: {error.strerror or error}"))
 
 
+GRAPH_CLAIMS = frozenset({Metric.LIVE_GRAPH_NODES})
+"""Claims about graphs that are kept: by the statement that is flagged, and by others like it in the same step."""
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """The two texts to compare with their marks, and how many other fixes both have."""
+
+    original: tuple[Source, Mark]
+    fixed: tuple[Source, Mark]
+    besides: int
+
+
 class Planner:
     """Plans findings, remembering each project's modules and what each file was found to fire.
 
@@ -94,8 +107,12 @@ class Planner:
             if not _is_quiet(finding, source, before, fixed, after, new_tree, mark):
                 raise Unplanned("fix_not_quiet", "the finding is still reported with the fix")
         function = entry(tree, finding.span.start, finding.fix.edits)
-        original = self._program(project, source, function, Mark(line, True))
-        variant = self._program(project, fixed, function, mark)
+        graphs = _handed_in(tree, finding, function) if rule.effect.metric in GRAPH_CLAIMS else ()
+        pair = self._besides(finding, source, tree, rule, project)
+        if pair is None:
+            pair = _Pair((source, Mark(line, True)), (fixed, mark), 0)
+        original = self._program(project, *pair.original, function, graphs)
+        variant = self._program(project, *pair.fixed, function, graphs)
         return Case(
             key=_key(original, variant, rule),
             code=finding.code,
@@ -109,22 +126,59 @@ class Planner:
             applicability=finding.fix.applicability,
             original=original,
             fixed=variant,
+            besides=pair.besides,
         )
 
-    def _program(self, project: Project, source: Source, function: str, mark: Mark) -> Program:
+    def _besides(
+        self, finding: Finding, source: Source, tree: ast.Module, rule: Rule, project: Project
+    ) -> _Pair | None:
+        """Both texts with the fixes of further findings in the same function that hold the same; None without such.
+
+        What two statements of a step hold, neither holds alone: fixing one would show nothing.
+        """
+        assert finding.fix is not None
+        others = [
+            one.fix
+            for other in self._rules.values()
+            if _same_effect(other, rule)
+            for one in self._known.get((finding.path, other.code)) or self._found(source, other, project)
+            if one.symbol == finding.symbol and not same_place(one, finding) and one.fix is not None
+        ]
+        if not others:
+            return None
+        try:
+            base, whole = fixing.apply(source, others), fixing.apply(source, [finding.fix, *others])
+        except BadFile:
+            return None
+        if len(base.applied) < len(others) or len(whole.applied) <= len(others):
+            return None
+        texts = Source(source.path, base.data), Source(source.path, whole.data)
+        marks = []
+        for text, fixes in zip(texts, (others, [finding.fix, *others]), strict=True):
+            edits = tuple(sorted(edit for fix in fixes for edit in fix.edits))
+            marks.append(_marks(source, text, tree, finding, edits)[1])
+        return _Pair((texts[0], marks[0]), (texts[1], marks[1]), len(others)) if marks[0].kept else None
+
+    def _program(self, project: Project, source: Source, mark: Mark, function: str, graphs: tuple[str, ...]) -> Program:
         if id(project) not in self._modules:
             self._modules[id(project)] = (project, Modules(project))
         try:
             modules = sliced(self._modules[id(project)][1], source, function, mark.line)
         except (LookupError, SyntaxError, RecursionError) as error:
             raise Unplanned("not_sliced", f"the code around the finding cannot be cut out: {error}") from error
-        return Program(modules, function, mark.line, mark.kept)
+        return Program(modules, function, mark.line, mark.kept, graphs)
 
     def _found(self, source: Source, rule: Rule, project: Project) -> list[Finding]:
         """What one rule finds in the file as written; findings of one file come one after the other."""
         if self._last is None or self._last[:3] != (source.data, source.path, rule.code):
             self._last = (source.data, source.path, rule.code, lint(source, [rule], project))
         return self._last[3]
+
+
+def _same_effect(one: Rule, other: Rule) -> bool:
+    """Whether two rules speak of the same thing that is kept, a graph."""
+    metrics = {rule.effect.metric for rule in (one, other) if rule.effect is not None}
+    return len(metrics) == 1 and metrics <= GRAPH_CLAIMS
 
 
 def same_place(one: Finding, other: Finding) -> bool:
@@ -149,7 +203,26 @@ def _tree(source: Source) -> ast.Module:
     return source.screen.module
 
 
-def _marks(source: Source, fixed: Source, tree: ast.Module, finding: Finding) -> tuple[int, Mark]:
+def _handed_in(tree: ast.Module, finding: Finding, function: str) -> tuple[str, ...]:
+    """Parameters of the function that the flagged statement reads: its claim says that they carry a graph."""
+    found = statement_at(tree, finding.span.start)
+    name = function.rpartition(".")[2]
+    if found is None or not name:
+        return ()
+    read = {node.id for node in ast.walk(found[0]) if isinstance(node, ast.Name)}
+    around = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == name
+        if node.lineno <= finding.span.start.line <= (node.end_lineno or 0)
+    ]
+    parameters = {argument.arg for node in around for argument in ast.walk(node.args) if isinstance(argument, ast.arg)}
+    return tuple(sorted((parameters & read) - {"self", "cls"}))
+
+
+def _marks(
+    source: Source, fixed: Source, tree: ast.Module, finding: Finding, edits: tuple[Edit, ...] | None = None
+) -> tuple[int, Mark]:
     """The flagged statement's line as written and with the fix."""
     found = statement_at(tree, finding.span.start)
     if found is None or finding.fix is None:
@@ -157,7 +230,8 @@ def _marks(source: Source, fixed: Source, tree: ast.Module, finding: Finding) ->
     statement, block = found
     line = line_of(statement, finding.span.start)
     lines = [line if one is statement else first_line(one) for one in block]
-    return line, mark_in(text_lines(source), text_lines(fixed), finding.fix.edits, lines, line)
+    changes = finding.fix.edits if edits is None else edits
+    return line, mark_in(text_lines(source), text_lines(fixed), changes, lines, line)
 
 
 def _is_quiet(

@@ -7,25 +7,114 @@ from typing import Any
 
 import torch
 
+from runtime_verify.readings import EventKind
 from runtime_verify.worker import roles
 from runtime_verify.worker.standin import Stand, default_shape
 from runtime_verify.worker.world import world
 
-LISTS_OF_TENSORS = frozenset({"cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "block_diag", "meshgrid"})
-CONVOLUTIONS = {"conv1d": 1, "conv2d": 2, "conv3d": 3, "conv_transpose1d": 1, "conv_transpose2d": 2, "conv_transpose3d": 3}
+LISTS_OF_TENSORS = frozenset(
+    {"cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "block_diag", "meshgrid"}
+)
+CONVOLUTIONS = {
+    "conv1d": 1,
+    "conv2d": 2,
+    "conv3d": 3,
+    "conv_transpose1d": 1,
+    "conv_transpose2d": 2,
+    "conv_transpose3d": 3,
+}
 POOLS = {"max_pool": 0, "avg_pool": 0, "adaptive_avg_pool": 0, "adaptive_max_pool": 0, "interpolate": 0, "upsample": 0}
 CLASSIFYING = frozenset({"cross_entropy", "nll_loss"})
 NUMERIC_PLACES = frozenset(
-    """dim dims size sizes n_head num_heads p keepdim k eps momentum alpha beta lr value fill_value start end step
-    diagonal num_classes scale_factor dropout_p training inplace max_norm norm_type""".split()
+    [
+        "dim",
+        "dims",
+        "size",
+        "sizes",
+        "n_head",
+        "num_heads",
+        "p",
+        "keepdim",
+        "k",
+        "eps",
+        "momentum",
+        "alpha",
+        "beta",
+        "lr",
+        "value",
+        "fill_value",
+        "start",
+        "end",
+        "step",
+        "diagonal",
+        "num_classes",
+        "scale_factor",
+        "dropout_p",
+        "training",
+        "inplace",
+        "max_norm",
+        "norm_type",
+    ]
 )
 SHAPING = frozenset(
-    """view reshape zeros ones empty full rand randn randint expand repeat transpose permute unsqueeze squeeze narrow split
-    chunk sum mean softmax log_softmax argmax max min topk cumsum flip roll size flatten unfold dropout clamp clip arange
-    linspace eye new_zeros new_ones new_full new_empty gather index_select select tril triu one_hot std var norm""".split()
+    [
+        "view",
+        "reshape",
+        "zeros",
+        "ones",
+        "empty",
+        "full",
+        "rand",
+        "randn",
+        "randint",
+        "expand",
+        "repeat",
+        "transpose",
+        "permute",
+        "unsqueeze",
+        "squeeze",
+        "narrow",
+        "split",
+        "chunk",
+        "sum",
+        "mean",
+        "softmax",
+        "log_softmax",
+        "argmax",
+        "max",
+        "min",
+        "topk",
+        "cumsum",
+        "flip",
+        "roll",
+        "size",
+        "flatten",
+        "unfold",
+        "dropout",
+        "clamp",
+        "clip",
+        "arange",
+        "linspace",
+        "eye",
+        "new_zeros",
+        "new_ones",
+        "new_full",
+        "new_empty",
+        "gather",
+        "index_select",
+        "select",
+        "tril",
+        "triu",
+        "one_hot",
+        "std",
+        "var",
+        "norm",
+    ]
 )
 """Functions whose further arguments are numbers."""
-SIZED = frozenset({"zeros", "ones", "empty", "full", "rand", "randn", "randint", "arange", "linspace", "eye", "randperm"})
+SIZED = frozenset(
+    {"zeros", "ones", "empty", "full", "rand", "randn", "randint", "arange", "linspace", "eye", "randperm"}
+)
 """Functions whose arguments are all numbers."""
 
 
@@ -56,7 +145,9 @@ def wanted(name: str, place: int | str, value: Stand, args: list[Any], kwargs: d
         if name in CONVOLUTIONS:
             dimensions = CONVOLUTIONS[name]
             groups = kwargs.get("groups", args[6] if len(args) > 6 else 1)
-            channels = weight.shape[0] if "transpose" in name else weight.shape[1] * (groups if isinstance(groups, int) else 1)
+            channels = (
+                weight.shape[0] if "transpose" in name else weight.shape[1] * (groups if isinstance(groups, int) else 1)
+            )
             return value._tml_as_tensor((w.batch, channels, *[side(dimensions)] * dimensions))
         if name == "embedding":
             return value._tml_as_tensor((w.batch, w.length), torch.long)
@@ -71,7 +162,7 @@ def wanted(name: str, place: int | str, value: Stand, args: list[Any], kwargs: d
     if name in CLASSIFYING and place in (0, "input"):
         return value._tml_as_tensor((w.rows, w.width))
     depth = next((count for start, count in (("conv1d", 3), ("conv2d", 4), ("conv3d", 5)) if name == start), None)
-    if depth is None and name.rstrip("123d") in POOLS or name in POOLS:
+    if (depth is None and name.rstrip("123d") in POOLS) or name in POOLS:
         depth = 4
     if depth is not None and place in (0, "input"):
         return value._tml_as_tensor(default_shape(value._tml_path, depth))
@@ -113,7 +204,9 @@ def moved(name: str, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, 
         return (args[0], world().device), {}
     values = list(args)
     for place, value in enumerate(values[1:], 1):
-        if isinstance(value, (str, torch.device)) or (isinstance(value, int) and not isinstance(value, bool) and place == 1):
+        if isinstance(value, (str, torch.device)) or (
+            isinstance(value, int) and not isinstance(value, bool) and place == 1
+        ):
             values[place] = device_of(value)
     return tuple(values), kwargs
 
@@ -127,11 +220,29 @@ def attempts(name: str, args: Any, kwargs: dict[str, Any], error: Exception) -> 
         return
     if name == "to" and len(values) > 1 and "device" in text:
         yield (values[0], world().device), {}
+    if name in ("__array__", "numpy") and values and isinstance(values[0], torch.Tensor):
+        yield (values[0].detach().cpu(), *values[1:]), kwargs
+        return
+    if name in SIZED:
+        sizes = [_size(value) for value in values]
+        yield tuple(sizes), kwargs
+        yield (
+            (tuple(size for size in sizes if isinstance(size, int)),),
+            {k: v for k, v in kwargs.items() if k in ("device", "dtype")},
+        )
+        return
+    if name == "__index__" and values and isinstance(values[0], torch.Tensor):
+        yield (_size_tensor(values[0]),), kwargs
+        return
     if name == "item" or name in ("__float__", "__int__", "__bool__", "__index__"):
         if values and isinstance(values[0], torch.Tensor) and values[0].numel() != 1:
             whole = values[0].detach().float()
             yield (whole.mean() if whole.numel() else whole.sum(), *values[1:]), kwargs
         return
+    if name in SHAPING and name not in LISTS_OF_TENSORS:
+        yield (values[0], *(_size(value) for value in values[1:])), {key: _size(value) for key, value in kwargs.items()}
+    if name in ("__getitem__", "__setitem__") and len(values) > 1:
+        yield (values[0], _whole_key(values[1]), *values[2:]), kwargs
     same = _one_device(values)
     if same is not None:
         yield tuple(same), kwargs
@@ -155,6 +266,102 @@ def attempts(name: str, args: Any, kwargs: dict[str, Any], error: Exception) -> 
     if name in ("matmul", "mm", "bmm", "__matmul__", "__rmatmul__", "addmm") and len(values) > 1:
         yield from _products(values, kwargs)
     yield from _alike(name, values, kwargs)
+
+
+LARGEST_SIZE = 4096
+"""Of a dimension whose size is computed from made-up data."""
+
+
+def _size_tensor(value: torch.Tensor) -> torch.Tensor:
+    whole = value.detach().float()
+    return (whole.mean() if whole.numel() else whole.sum()).clamp(0, LARGEST_SIZE).long()
+
+
+def _size(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return max(1, int(_size_tensor(value)))
+    if isinstance(value, float):
+        return max(1, int(value))
+    if isinstance(value, (list, tuple)):
+        return tuple(_size(part) for part in value)
+    return value
+
+
+def _whole_key(key: Any) -> Any:
+    """A subscript with the bounds of its slices made whole numbers."""
+    if isinstance(key, tuple):
+        return tuple(_whole_key(part) for part in key)
+    if isinstance(key, slice):
+        return slice(*(_size(part) if part is not None else None for part in (key.start, key.stop, key.step)))
+    return key.long() if isinstance(key, torch.Tensor) and key.is_floating_point() else key
+
+
+INDEXING = frozenset(
+    {
+        "embedding",
+        "gather",
+        "index_select",
+        "cross_entropy",
+        "nll_loss",
+        "take_along_dim",
+        "one_hot",
+        "__getitem__",
+        "scatter",
+        "scatter_",
+        "__setitem__",
+    }
+)
+"""Operations that a device does not survive when an index is out of bounds."""
+
+
+def within_bounds(name: str, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The arguments with indices brought into bounds, where they are not: a device fails for good there."""
+    values = list(args)
+    if name == "embedding" and len(values) > 1:
+        values[0] = _bounded(values[0], values[1].shape[0]) if isinstance(values[1], torch.Tensor) else values[0]
+    elif name in CLASSIFYING and isinstance(values[0], torch.Tensor) and values[0].dim() > 0:
+        count = values[0].shape[1 if values[0].dim() > 1 else 0]
+        ignored = kwargs.get("ignore_index", -100)
+        if len(values) > 1:
+            values[1] = _bounded(values[1], count, ignored)
+        elif "target" in kwargs:
+            kwargs["target"] = _bounded(kwargs["target"], count, ignored)
+    elif name in ("gather", "index_select", "take_along_dim", "scatter", "scatter_") and len(values) > 2:
+        dim = values[1]
+        if isinstance(values[0], torch.Tensor) and isinstance(dim, int) and -values[0].dim() <= dim < values[0].dim():
+            values[2] = _bounded(values[2], values[0].shape[dim])
+    elif name == "one_hot" and len(values) > 1 and isinstance(values[1], int) and values[1] > 0:
+        values[0] = _bounded(values[0], values[1])
+    elif name in ("__getitem__", "__setitem__") and isinstance(values[0], torch.Tensor):
+        values[1] = _bounded_key(values[0], values[1])
+    return tuple(values), kwargs
+
+
+def _bounded(index: Any, count: int, ignored: int | None = None) -> Any:
+    if not isinstance(index, torch.Tensor) or index.is_floating_point() or index.dtype == torch.bool:
+        return index
+    if not index.numel() or not index.is_cuda or not count:
+        return index
+    least, most = (int(value) for value in index.aminmax())
+    if (least >= 0 or least == ignored) and most < count:
+        return index
+    world().note(EventKind.REPAIR, f"indices from {least} to {most} brought into {count}")
+    return index.clamp(0, count - 1)
+
+
+def _bounded_key(tensor: torch.Tensor, key: Any) -> Any:
+    parts = key if isinstance(key, tuple) else (key,)
+    if not any(isinstance(part, torch.Tensor) and part.is_cuda and part.dtype == torch.long for part in parts):
+        return key
+    done, axis = [], 0
+    for part in parts:
+        if isinstance(part, torch.Tensor) and part.dtype == torch.long and axis < tensor.dim():
+            size = tensor.shape[axis]
+            low, high = (int(value) for value in part.aminmax()) if part.numel() else (0, 0)
+            part = part.clamp(-size, size - 1) if low < -size or high >= size else part
+        axis += 0 if part is None else 1
+        done.append(part)
+    return tuple(done) if isinstance(key, tuple) else done[0]
 
 
 def _backward(values: list[Any], kwargs: dict[str, Any], text: str) -> Iterator[tuple[Any, dict[str, Any]]]:
@@ -266,7 +473,10 @@ def _alike(name: str, values: list[Any], kwargs: dict[str, Any]) -> Iterator[tup
     tensors = [value for value in values if isinstance(value, torch.Tensor)]
     if not tensors:
         return
-    floats = [value.float() if isinstance(value, torch.Tensor) and not value.is_floating_point() else value for value in values]
+    floats = [
+        value.float() if isinstance(value, torch.Tensor) and not value.is_floating_point() else value
+        for value in values
+    ]
     if any(isinstance(value, torch.Tensor) and not value.is_floating_point() for value in values):
         yield tuple(floats), kwargs
     if len(tensors) > 1:

@@ -22,13 +22,15 @@ from runtime_verify.worker.importing import Importer
 from runtime_verify.worker.library import Finished
 from runtime_verify.worker.readers import Readers
 from runtime_verify.worker.shapes import OutOfMemory, Watch
-from runtime_verify.worker.shield import Recovery, Runtime
+from runtime_verify.worker.shield import Recovery, Runtime, unmade
 from runtime_verify.worker.sites import Sites
 from runtime_verify.worker.standin import Stand
 from runtime_verify.worker.standin_calls import tensors_in
-from runtime_verify.worker.world import World, enter
+from runtime_verify.worker.world import Network, World, enter
 
 MOST_LOSSES = 64
+ENOUGH = 3
+"""Passes of the mark after which a run that fails has shown what it can."""
 TRAINING = frozenset({"forward", "training_step", "train_step", "compute_loss", "__call__", "loss", "loss_fn"})
 """Functions whose result a training loop would back-propagate: the driver does it for them."""
 HOOKS = tuple(name for name in dir(nn.Module) if name.startswith("register_") and name.endswith("_hook"))
@@ -106,7 +108,7 @@ class Drive:
 
         for name in HOOKS:
             setattr(nn.Module, name, watched(getattr(nn.Module, name)))
-        original = torch.Tensor.backward
+        original: Any = torch.Tensor.backward
 
         def backward(loss: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
             count = next(self._losses)
@@ -118,7 +120,9 @@ class Drive:
 
     def _count_up(self) -> None:
         """Sums of all parameters and gradients, to compare the variants by."""
-        parameters = [value for value in gc.get_objects() if isinstance(value, nn.Parameter) and value.device.type != "meta"]
+        parameters = [
+            value for value in gc.get_objects() if isinstance(value, nn.Parameter) and value.device.type != "meta"
+        ]
         sums: dict[str, list[float]] = {"parameters": [], "gradients": []}
         for parameter in parameters:
             sums["parameters"].append(float(parameter.detach().double().abs().sum()))
@@ -153,6 +157,9 @@ class Drive:
         )
         if script:
             self._step_ended()
+            if not self._world.passed and "nested" in self._found:
+                nested = self._found["nested"]
+                self._repeat(self._caller(nested, self._arguments(nested, None)), "nested")
             return
         self._functions(module, program["function"])
 
@@ -165,11 +172,11 @@ class Drive:
             raise LookupError(f"the slice does not define {dotted}")
         function = getattr(function, "__func__", function)
         owner = self._owner(module, dotted)
-        call = _caller(function, self._arguments(function, owner))
-        self._repeat(call, dotted.split(".")[-1])
+        call = self._caller(function, self._arguments(function, owner))
+        self._repeat(call, dotted.rsplit(".", maxsplit=1)[-1])
         if not self._world.passed and "nested" in self._found:
             nested = self._found["nested"]
-            self._repeat(_caller(nested, self._arguments(nested, None)), "nested")
+            self._repeat(self._caller(nested, self._arguments(nested, None)), "nested")
 
     def _owner(self, module: ModuleType, dotted: str) -> Any:
         """The instance whose method is run, made with stand-ins for what its constructor wants."""
@@ -179,19 +186,21 @@ class Drive:
             value = getattr(value, name, None)
         if not names or not isinstance(value, type):
             return None
-        kind = value
+        kind: Any = value
         if getattr(kind, "__abstractmethods__", None):
             kind.__abstractmethods__ = frozenset()  # the method that is run is not one of these
         self._world.own.add(kind.__name__)
         if dotted.endswith(".__init__"):
-            return _unmade(kind)
+            return unmade(kind)
         try:
             return kind(*self._values(kind.__init__, skip=1))
         except OutOfMemory:
             raise
         except Exception as error:
-            self._world.note(EventKind.STANDIN, f"{kind.__name__}: an instance without its constructor ({_said(error)})")
-            return _unmade(kind)
+            self._world.note(
+                EventKind.STANDIN, f"{kind.__name__}: an instance without its constructor ({_said(error)})"
+            )
+            return unmade(kind)
 
     def _arguments(self, function: Any, owner: Any) -> list[Any]:
         names = list(inspect.signature(function).parameters)
@@ -223,34 +232,62 @@ class Drive:
             return self._world.device
         return Stand(name)
 
+    def _caller(self, function: Any, arguments: list[Any]) -> Callable[[], Any]:
+        named = self._named(function)
+
+        def call() -> Any:
+            try:
+                return function(*arguments, **named)
+            except OutOfMemory:
+                raise
+            except Exception as error:
+                if self._world.passed < ENOUGH:
+                    raise
+                self._world.note(EventKind.FALLBACK, f"ended early: {_said(error)}")
+                return None
+
+        return call
+
+    def _named(self, function: Any) -> dict[str, Any]:
+        """Values for the parameters that must be given by name."""
+        parameters = inspect.signature(function).parameters.values()
+        return {
+            parameter.name: self._value(parameter)
+            for parameter in parameters
+            if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+        }
+
     def _repeat(self, call: Callable[[], Any], name: str) -> None:
         """Calls until the mark was passed often enough; what the code hooked onto is run in between."""
         world, wanted = self._world, self._order.passes
         for turn in range(wanted):
             before = world.passed
+            if self._order.fresh:
+                self._hand_back()
             result = call()
             self._finish(result, name)
             del result
-            self._step_ended() if self._memory else None
+            if self._memory:
+                self._step_ended()
             if world.hooked and world.passed - before <= 1:
-                self._run_hooked(once=turn > 0)
-                if name == "__init__" or turn == 0 and not self._hooking_again():
-                    return
+                self._run_hooked()
+                return
             if world.passed - before >= min(4, wanted) or (world.passed >= wanted):
                 return
             if turn >= 2 and not world.passed:
                 return
 
-    def _hooking_again(self) -> bool:
-        """Hooks that a function puts on each time it is called would be put on in each step."""
-        return False
+    def _hand_back(self) -> None:
+        """Starts a step with nothing in the allocator's cache, so that what a call returns the step has let go of."""
+        gc.collect()
+        if self._world.device.type == "cuda":
+            torch.cuda.empty_cache()
 
-    def _run_hooked(self, once: bool) -> None:
+    def _run_hooked(self) -> None:
         for _ in range(self._order.passes):
             for module in list(self._world.hooked.values()):
-                with_network = type(module).__name__ == "Network"
                 rows = torch.ones(self._world.rows, self._world.width, device=self._world.device)
-                module(rows if with_network else Stand("x"))
+                module(rows if isinstance(module, Network) else Stand("x"))
                 del rows
             self._on_pass()
             self._step_ended()
@@ -270,25 +307,12 @@ class Drive:
         if name in TRAINING and torch.is_grad_enabled():
             total = [tensor.float().mean() for tensor in tensors if tensor.requires_grad and tensor.is_floating_point()]
             if total:
+                self._world.finishing = True
                 try:
-                    torch.stack(total).sum().backward()  # type: ignore[no-untyped-call]
+                    torch.autograd.backward(torch.stack(total).sum())
                 except RuntimeError as error:
                     self._world.note(EventKind.REPAIR, f"the result is not back-propagated: {_said(error)}")
-
-
-def _caller(function: Any, arguments: list[Any]) -> Callable[[], Any]:
-    def call() -> Any:
-        return function(*arguments)
-
-    return call
-
-
-def _unmade(kind: Any) -> Any:
-    """An instance that no constructor ran for."""
-    made = kind.__new__(kind)
-    if isinstance(made, nn.Module) and "_modules" not in made.__dict__:
-        nn.Module.__init__(made)  # type: ignore[no-untyped-call]
-    return made
+                self._world.finishing = False
 
 
 def _said(error: BaseException) -> str:
@@ -301,5 +325,3 @@ def _where(error: BaseException) -> str:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}" if trace is not None else "?"
-
-

@@ -18,7 +18,9 @@ from runtime_verify.worker.world import World
 REAL = frozenset({"torch", "torchvision", "numpy", "einops", "math", "scipy", "functorch"})
 """Libraries that are used as they are, where installed, besides the standard library. All others would bring weights,
 network access and versions that the code was not written for: the user's entry point runs with those."""
-STUBBED = frozenset({"multiprocessing", "subprocess", "socket", "signal", "readline", "tkinter", "curses", "webbrowser"})
+STUBBED = frozenset(
+    {"multiprocessing", "subprocess", "socket", "signal", "readline", "tkinter", "curses", "webbrowser"}
+)
 """Modules of the standard library that act on the world around the process."""
 
 MakeRuntime = Callable[[Any], Any]
@@ -45,7 +47,7 @@ class Importer:
         level: int = 0,
     ) -> Any:
         full = self._absolute(name, globals_, level)
-        found = self.module(full)
+        found = self._with_parents(full)
         for wanted in fromlist or ():
             if wanted != "*" and isinstance(found, ModuleType) and f"{full}.{wanted}" in self._known():
                 setattr(found, wanted, self.module(f"{full}.{wanted}"))
@@ -54,6 +56,18 @@ class Importer:
                 return self.module(full.split(".")[0])
             return _Missing(found, self) if isinstance(found, ModuleType) and full in self._known() else found
         return self.module(full.split(".")[0])
+
+    def _with_parents(self, full: str) -> Any:
+        """The module, bound in the packages that it lies in."""
+        parts = full.split(".")
+        found = self.module(parts[0])
+        for n in range(1, len(parts)):
+            inner = self.module(".".join(parts[: n + 1]))
+            if isinstance(found, ModuleType) and (parts[0] in self._known() or isinstance(inner, ModuleType)):
+                if not hasattr(found, parts[n]):
+                    setattr(found, parts[n], inner)
+            found = inner
+        return found
 
     def _known(self) -> set[str]:
         return set(self._sources) | self._packages
@@ -74,7 +88,7 @@ class Importer:
             return self._load(name)
         if name in self._packages:
             return self._package(name)
-        root = name.split(".")[0]
+        root = name.split(".", maxsplit=1)[0]
         if root not in STUBBED and (root in sys.stdlib_module_names or root in REAL):
             try:
                 return importlib.import_module(name)

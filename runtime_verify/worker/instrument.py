@@ -4,14 +4,13 @@ Values of the user's keep their true meaning: the runtime tries the true operati
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast
 from types import CodeType
 from typing import Any
 
-from runtime_verify.worker.sites import DEFS, Place, Sites, place_of, slice_lines
+from runtime_verify.worker.sites import DEFS, Place, Sites, bodies, place_of, slice_lines
 from runtime_verify.worker.steering import Steering, close_handlers, steer
 
 RUNTIME = "__tml__"
@@ -36,7 +35,16 @@ OPERATORS: dict[type[ast.AST], str] = {
     ast.NotEq: "ne",
 }
 EXPECTED = frozenset(
-    {"StopIteration", "KeyError", "AttributeError", "ImportError", "ModuleNotFoundError", "IndexError", "Empty"}
+    {
+        "StopIteration",
+        "KeyError",
+        "AttributeError",
+        "ImportError",
+        "ModuleNotFoundError",
+        "IndexError",
+        "Empty",
+        "NameError",
+    }
 )
 """Errors that code catches because it expects them; behind a handler for one of these they are let through."""
 
@@ -58,7 +66,7 @@ def instrumented(
             close_handlers(attempt, steering)
     marks = _marks(place, kept) if place is not None else {}
     target = _target(tree, function) if function else None
-    _slice(tree, sites, place, target)
+    _slice(tree, sites, place, target, kept)
     _Rewriter(sites, steering, marks, attempt, target, place).visit(tree)
     ast.fix_missing_locations(tree)
     flags = __future__.annotations.compiler_flag
@@ -123,15 +131,17 @@ def _target(tree: ast.Module, function: str) -> ast.AST | None:
     return node
 
 
-def _slice(tree: ast.Module, sites: Sites, place: Place | None, target: ast.AST | None) -> None:
+def _slice(tree: ast.Module, sites: Sites, place: Place | None, target: ast.AST | None, kept: bool) -> None:
+    flagged: ast.AST | None = place.statement if place is not None else None
+    if not kept and flagged is not None:  # what stands there now says nothing of what was flagged
+        flagged = ast.copy_location(ast.Pass(), flagged)
     inside = [node for node in place.path if isinstance(node, DEFS)] if place is not None else []
     for node in ast.walk(tree):
         if isinstance(node, DEFS):
             marked = place is not None and any(node is outer for outer in inside)
-            wanted = place.statement if marked and place is not None else None
-            sites.slices[node.lineno] = slice_lines(node, wanted)
+            sites.slices[node.lineno] = slice_lines(node, flagged if marked else None)
     if place is not None:
-        sites.slices[0] = slice_lines(tree, place.statement)
+        sites.slices[0] = slice_lines(tree, flagged)
     if target is not None:
         sites.target = (getattr(target, "lineno", 0), getattr(target, "end_lineno", 0))
 
@@ -228,7 +238,7 @@ class _Rewriter(ast.NodeTransformer):
         node.iter = self.ask("loop", node.iter, node.iter, _spec(node.target))
         return node
 
-    def visit_Lambda(self, node: ast.Lambda) -> ast.expr:
+    def visit_Lambda(self, node: ast.Lambda) -> Any:
         return self._scope(node)
 
     # -- definitions
@@ -252,7 +262,9 @@ class _Rewriter(ast.NodeTransformer):
         name, line = node.name, node.lineno
         watched = node is self.target or id(node) in self.marked
         decorators, node.decorator_list = node.decorator_list, []
+        unsure = _unsure(node)
         self._scope(node)
+        self._bind_first(node, unsure)
         node.decorator_list = [
             self.ask("decorator", decorator, self.visit(decorator)) for decorator in decorators if _runs(decorator)
         ]
@@ -260,6 +272,20 @@ class _Rewriter(ast.NodeTransformer):
             what = ast.Constant("target" if node is self.target else "nested")
             node.decorator_list.append(self.ask("defined", node, what, ast.Constant(f"{name}:{line}")))
         return self._marked(node, node)
+
+    def _bind_first(self, node: ast.FunctionDef | ast.AsyncFunctionDef, names: list[str]) -> None:
+        """Binds names at the head of a function that a branch not taken would leave unbound."""
+        at = (
+            1
+            if node.body and isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant)
+            else 0
+        )
+        declared = [n for n, s in enumerate(node.body) if isinstance(s, (ast.Global, ast.Nonlocal))]
+        at = max([at, *(n + 1 for n in declared)])
+        for name in names:
+            lost = ast.Call(_runtime("lost"), [self.site(node), ast.Constant(name)], [])
+            bind = ast.copy_location(ast.Assign([ast.Name(name, ast.Store())], lost), node.body[0])
+            node.body.insert(at, bind)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:
         return self._definition(node)
@@ -340,9 +366,21 @@ class _Rewriter(ast.NodeTransformer):
             node.exc = self.ask("error", node, node.exc)
         return self._marked(node, node)
 
+    def visit_Pass(self, node: ast.Pass) -> Any:
+        return self._marked(node, node)
+
+    def visit_Break(self, node: ast.Break) -> Any:
+        return self._marked(node, node)
+
+    def visit_Continue(self, node: ast.Continue) -> Any:
+        return self._marked(node, node)
+
     def visit_If(self, node: ast.If) -> Any:
+        refuses = [_refuses(node.body), _refuses(node.orelse)]
         test = self.ask("test", node.test, self.visit(node.test))
         self._force(node, test)
+        if refuses[0] is not refuses[1]:
+            self.sites.refusing[_number(test)] = refuses[1]
         node.test = test
         node.body = self._block(node.body)
         node.orelse = self._block(node.orelse)
@@ -381,9 +419,7 @@ class _Rewriter(ast.NodeTransformer):
     def _with(self, node: ast.With | ast.AsyncWith) -> Any:
         for item in node.items:
             bound = _names(item.optional_vars) if item.optional_vars is not None else ()
-            item.context_expr = self.ask(
-                "context", item.context_expr, self.visit(item.context_expr), hints=bound
-            )
+            item.context_expr = self.ask("context", item.context_expr, self.visit(item.context_expr), hints=bound)
         plain = ast.copy_location(ast.With(node.items, self._block(node.body)), node)
         return self._marked(node, plain)
 
@@ -424,7 +460,7 @@ class _Rewriter(ast.NodeTransformer):
         """The statement in a `try`; what it would have bound is stood in for where it fails."""
         key = original or node
         names = _bound(node)
-        done = node if original is not None else self.generic_visit(node)
+        done: Any = node if original is not None else self.generic_visit(node)
         if finish is not None:
             finish(done)
         site = self.site(key)
@@ -449,6 +485,49 @@ class _Rewriter(ast.NodeTransformer):
         if self.classes and name.startswith("__") and not name.endswith("__"):
             return f"_{self.classes[-1].lstrip('_')}{name}"
         return name
+
+
+def _refuses(block: list[ast.stmt]) -> bool:
+    """Whether a branch ends by raising an error."""
+    return bool(block) and isinstance(block[-1], ast.Raise) and block[-1].exc is not None
+
+
+def _unsure(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    """Names that a function binds only inside blocks: a branch that is not taken leaves them unbound."""
+    parameters = {a.arg for a in ast.walk(function.args) if isinstance(a, ast.arg)}
+    sure: set[str] = set()
+    blocked: set[str] = set()
+    outer: set[str] = set()
+    for statement in function.body:
+        simple = not any(True for _ in bodies(statement)) or isinstance(statement, (*DEFS, ast.ClassDef))
+        if simple:
+            sure |= {str(statement.name)} if hasattr(statement, "name") else set(_bound(statement))
+        elif isinstance(statement, (ast.With, ast.AsyncWith)):
+            sure |= {n for item in statement.items if item.optional_vars for n in _names(item.optional_vars)}
+        if not isinstance(statement, (*DEFS, ast.ClassDef)):
+            blocked |= _stored(statement, outer)
+    return sorted(blocked - sure - parameters - outer)
+
+
+def _stored(statement: ast.stmt, outer: set[str]) -> set[str]:
+    """Names bound anywhere in a statement's own scope; what it declares global goes into `outer`."""
+    found: set[str] = set()
+    waiting: list[ast.AST] = [statement]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (*DEFS, ast.ClassDef)):
+            found.add(node.name)
+            continue
+        if isinstance(node, (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
+            continue
+        if isinstance(node, (ast.Global, ast.Nonlocal)):
+            outer.update(node.names)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            found |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        waiting.extend(ast.iter_child_nodes(node))
+    return found
 
 
 def _runs(decorator: ast.expr) -> bool:
@@ -524,4 +603,3 @@ def _caught(node: ast.Try) -> set[str]:
             parts = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
             names |= {ast.unparse(part).split(".")[-1] for part in parts}
     return names
-

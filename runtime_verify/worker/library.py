@@ -43,9 +43,9 @@ def _loaded(args: tuple[Any, ...], kwargs: dict[str, Any], hints: tuple[str, ...
 def _loader(args: tuple[Any, ...], kwargs: dict[str, Any], hints: tuple[str, ...]) -> Any:
     """A DataLoader over real tensors is real, with no workers; over anything else it is stood in for."""
     dataset = args[0] if args else kwargs.get("dataset")
-    if isinstance(dataset, (torch_data.TensorDataset, torch.Tensor)):
+    if isinstance(dataset, torch_data.TensorDataset):
         size = kwargs.get("batch_size", args[1] if len(args) > 1 else 1)
-        return torch_data.DataLoader(dataset, batch_size=int(size or 1))  # type: ignore[arg-type]
+        return torch_data.DataLoader(dataset, batch_size=int(size or 1))
     world().note(EventKind.STANDIN, "DataLoader: batches")
     return Stand(hints[0] if hints and roles.ITERATED.search(hints[0]) else "data_loader")
 
@@ -92,7 +92,7 @@ def _parsed(parser: argparse.ArgumentParser) -> Any:
             continue
         value = action.default
         if value in (None, argparse.SUPPRESS):
-            value = action.choices[0] if isinstance(action.choices, (list, tuple)) and action.choices else None  # type: ignore[index]
+            value = next(iter(action.choices), None) if isinstance(action.choices, (list, tuple)) else None
         elif isinstance(value, str) and callable(action.type):
             try:
                 value = action.type(value)
@@ -176,11 +176,12 @@ def _fill() -> None:
 
     answers = {"get_rank": 0, "get_world_size": 1, "is_initialized": False, "is_available": False}
     for name in dir(distributed):
-        if not name.startswith("_") and callable(getattr(distributed, name)) and not isinstance(getattr(distributed, name), type):
+        if (
+            not name.startswith("_")
+            and callable(getattr(distributed, name))
+            and not isinstance(getattr(distributed, name), type)
+        ):
             _replace(distributed, name, _constant(answers.get(name)))
-    import random
-
-    del random
 
 
 _fill()

@@ -8,15 +8,59 @@ from __future__ import annotations
 import re
 
 SELF_RETURNING = frozenset(
-    """to cuda cpu float half bfloat16 double train eval requires_grad_ requires_grad contiguous type to_empty share_memory
-    share_memory_ pin_memory prepare unwrap_model module xpu mps npu type_as apply""".split()
+    [
+        "to",
+        "cuda",
+        "cpu",
+        "float",
+        "half",
+        "bfloat16",
+        "double",
+        "train",
+        "eval",
+        "requires_grad_",
+        "requires_grad",
+        "contiguous",
+        "type",
+        "to_empty",
+        "share_memory",
+        "share_memory_",
+        "pin_memory",
+        "prepare",
+        "unwrap_model",
+        "module",
+        "xpu",
+        "mps",
+        "npu",
+        "type_as",
+        "apply",
+    ]
 )
 """Methods of modules and tensors alike that hand the same thing back."""
 
 MODULE_API = frozenset(
-    """parameters named_parameters buffers named_buffers children named_children modules named_modules state_dict
-    load_state_dict zero_grad register_forward_hook register_forward_pre_hook register_full_backward_hook
-    register_backward_hook register_module register_buffer register_parameter add_module get_submodule""".split()
+    [
+        "parameters",
+        "named_parameters",
+        "buffers",
+        "named_buffers",
+        "children",
+        "named_children",
+        "modules",
+        "named_modules",
+        "state_dict",
+        "load_state_dict",
+        "zero_grad",
+        "register_forward_hook",
+        "register_forward_pre_hook",
+        "register_full_backward_hook",
+        "register_backward_hook",
+        "register_module",
+        "register_buffer",
+        "register_parameter",
+        "add_module",
+        "get_submodule",
+    ]
 )
 """Methods that only a module has; a stand-in that is asked for one is a module from then on."""
 
@@ -63,7 +107,7 @@ CONFIG = re.compile(
 )
 TEXT = re.compile(
     r"(path|dir|file|name|prefix|suffix|folder|root|url|uri|str|text|prompt|mode|type|backend|device|dtype|ckpt|"
-    r"filename|id$|key$|arch|format|version|tag|title|desc|lang|split|phase|kind|method|string)$",
+    r"filename|arch|format|version|tag|title|desc|lang|split|phase|kind|method|string)$",
     re.IGNORECASE,
 )
 DEVICE = re.compile(r"(^|_)(device|gpu|cuda_device|rank_device)s?$", re.IGNORECASE)
@@ -81,8 +125,14 @@ _NUMBERS: tuple[tuple[str, float], ...] = (
     (r"(momentum|beta1|decay|gamma|rho|tau|discount|ema_rate)$", 0.9),
     (r"(beta2)$", 0.999),
     (r"(betas)$", 0.9),
-    (r"(dropout|drop|p|prob|rate|ratio|alpha|beta|sigma|scale|temperature|temp|coef|coeff|lambda.*|lam.*|factor|smoothing)$", 0.1),
-    (r"(rank|local_rank|gpu|node_rank|process_index|start_epoch|start_step|epoch|step|global_step|iteration|it|seed)$", 0),
+    (
+        r"(dropout|drop|p|prob|rate|ratio|alpha|beta|sigma|scale|temperature|temp|coef|coeff|lambda.*|lam.*|factor|smoothing)$",
+        0.1,
+    ),
+    (
+        r"(rank|local_rank|gpu|node_rank|process_index|start_epoch|start_step|epoch|step|global_step|iteration|it|seed)$",
+        0,
+    ),
     (r"(world_size|ngpus?|num_gpus?|n_gpus?|nodes|num_processes|gradient_accumulation_steps|accum.*|grad_acc.*)$", 1),
     (r"(epochs|num_epochs|n_epochs|max_epochs?|nepoch|niter)$", 2),
     (r"(batch_size|bs|bsz|batchsize|batch)$", 16),
@@ -124,3 +174,15 @@ def number(path: str) -> int | float:
 def from_config(path: str) -> bool:
     """Whether a value was read off something that holds settings."""
     return any(CONFIG.match(name) for name in re.findall(r"[A-Za-z_]\w*", path)[:-1])
+
+
+def taken_for_tensor(name: str) -> bool:
+    """Whether a name is a tensor's rather than a module's: what it ends with counts ("model_output", "loss_fn")."""
+    ends = {
+        kind: max((match.end() for match in pattern.finditer(name)), default=0)
+        for kind, pattern in (("tensor", TENSOR), ("graph", GRAPH), ("module", MODULE))
+    }
+    tensor = max(ends["tensor"], ends["graph"])
+    if tensor == ends["module"]:
+        return tensor > 0 and not (len(name) == 1 and name.isupper())
+    return tensor > ends["module"]

@@ -19,8 +19,26 @@ from runtime_verify.worker.standin_calls import tensors_in
 from runtime_verify.worker.world import world
 
 FACTORIES = frozenset(
-    """empty zeros ones full rand randn randint arange linspace logspace eye tensor as_tensor empty_like randperm
-    normal from_numpy scalar_tensor""".split()
+    [
+        "empty",
+        "zeros",
+        "ones",
+        "full",
+        "rand",
+        "randn",
+        "randint",
+        "arange",
+        "linspace",
+        "logspace",
+        "eye",
+        "tensor",
+        "as_tensor",
+        "empty_like",
+        "randperm",
+        "normal",
+        "from_numpy",
+        "scalar_tensor",
+    ]
 )
 """Functions that make tensors; without a device they make them on the run's device."""
 
@@ -47,6 +65,8 @@ class Watch(TorchFunctionMode):
         elif name in ("to", "cuda"):
             func = torch.Tensor.to if name == "cuda" and isinstance(args[0], torch.Tensor) else func
             args, kwargs = adaptation.moved(name, args, kwargs)
+        if name in adaptation.INDEXING:
+            args, kwargs = adaptation.within_bounds(name, args, kwargs)
         if self._before is not None:
             self._before()
         try:
@@ -73,9 +93,12 @@ def _placed(name: str, args: Any, kwargs: dict[str, Any]) -> None:
     """Puts a new tensor on the run's device unless the code says otherwise."""
     if kwargs.get("device") is not None:
         kwargs["device"] = adaptation.device_of(kwargs["device"])
-    elif name in ("from_numpy", "empty_like") or kwargs.get("generator") is not None or kwargs.get("pin_memory"):
-        return
-    elif name in ("as_tensor", "tensor", "normal") and args and isinstance(args[0], torch.Tensor):
+    elif (
+        name in ("from_numpy", "empty_like")
+        or kwargs.get("generator") is not None
+        or kwargs.get("pin_memory")
+        or (name in ("as_tensor", "tensor", "normal") and args and isinstance(args[0], torch.Tensor))
+    ):
         return
     elif kwargs.get("out") is None:
         kwargs["device"] = world().device
@@ -136,6 +159,8 @@ def _rescued(func: Any, name: str, args: Any, kwargs: dict[str, Any], error: Exc
         world().note(EventKind.REPAIR, what)
         return done
     if name == "backward":
+        if world().finishing:
+            raise error
         world().note(EventKind.FALLBACK, what)
         return None
     inputs = list(tensors_in(args))

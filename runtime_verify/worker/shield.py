@@ -13,6 +13,7 @@ from torch import nn
 
 from runtime_verify.readings import EventKind
 from runtime_verify.worker import roles
+from runtime_verify.worker.adaptation import fitted
 from runtime_verify.worker.library import replaced
 from runtime_verify.worker.shapes import OutOfMemory
 from runtime_verify.worker.sites import Sites
@@ -24,42 +25,56 @@ MOST_TURNS = 32
 """Turns of a loop over real things, or under a real condition, that is not around the mark."""
 TURNS_A_PASS = 300
 """Turns of all such loops between two passes of the mark; beyond it each goes round a few times only."""
+ARRAY_API = frozenset({"astype", "copy", "tobytes", "fill", "tofile", "asnumpy", "get"})
+"""Methods of arrays that give the same values again."""
+EXHAUSTED = "CUDA out of memory. Tried to allocate 2.00 GiB (raised to see the recovery)"
 PLAIN_TYPES = (int, float, str, bool, list, tuple, dict, set, range, enumerate, zip, map, filter, reversed, type(None))
 
 
 class Recovery:
-    """Out-of-memory errors on purpose, for code that recovers from them: counts operations, raises at a deep one.
+    """Out-of-memory errors on purpose, for code that recovers from them.
 
-    The first time through, operations are only counted, with how deep in calls they stand. From then on the error is
-    raised at the last of the deepest operations, every other time: a retry goes through.
+    The first two times through nothing fails: what is made once is made, then the operations on tensors at the deepest
+    level of calls are counted. From then on the error is raised at the last of these, every other time: a retry goes
+    through.
     """
+
+    DRY = 2
 
     def __init__(self) -> None:
         self.inside = False
-        self.depth = 0
-        self._count = 0
-        self._deepest = (0, 0)
         self._times = 0
+        self._depth = self._count = 0
+        self._at = (0, 0)
+
+    @property
+    def _failing(self) -> bool:
+        return self._times > self.DRY and (self._times - self.DRY) % 2 == 1
 
     def operation(self) -> None:
         """An operation on tensors is about to run."""
         if not self.inside:
             return
-        self._count += 1
         depth = _stack_depth()
-        if self._times == 1:
-            self._deepest = max(self._deepest, (depth, self._count))
-        elif self._times % 2 == 0 and self._count == self._deepest[1]:
-            raise OutOfMemory("CUDA out of memory. Tried to allocate 2.00 GiB (raised to see the recovery)")
+        if self._times <= self.DRY:
+            if depth > self._depth:
+                self._depth, self._count = depth, 0
+            self._count += depth == self._depth
+            self._at = (self._depth, self._count)
+        elif self._failing and depth >= self._at[0]:
+            self._count += 1
+            if self._count == self._at[1]:
+                raise OutOfMemory(EXHAUSTED)
 
     def __enter__(self) -> None:
-        self.inside, self._count, self._times = True, 0, self._times + 1
+        self.inside, self._times = True, self._times + 1
+        self._depth = self._count = 0
+        world().recovering = True
 
-    def __exit__(self, kind: Any, *_: object) -> bool:
-        self.inside = False
-        if kind is None and self._times % 2 == 0 and self._count < self._deepest[1]:
-            raise OutOfMemory("CUDA out of memory. Tried to allocate 2.00 GiB (raised to see the recovery)")
-        return False
+    def __exit__(self, kind: Any, *_: object) -> None:
+        self.inside = world().recovering = False
+        if kind is None and self._failing and self._count < max(1, self._at[1]):
+            raise OutOfMemory(EXHAUSTED)
 
 
 def _stack_depth() -> int:
@@ -144,6 +159,8 @@ class Runtime:
         if done is not NotImplemented:
             return done
         own = _is_users(function)
+        if isinstance(function, RECURRENT):
+            args = recurrent(function, args)
         if isinstance(function, type) and _is_torchs(function) and issubclass(function, nn.Module):
             args, kwargs = constructed(function, args, kwargs)
         elif not own and _has_plain_use(function):
@@ -173,15 +190,23 @@ class Runtime:
         values = [*args, *kwargs.values()]
         absent = isinstance(error, (OSError, NotImplementedError)) or _denied(error)
         foreign = not own and not _is_torchs(function)
-        if foreign or (not own and (absent or any(isinstance(value, (Stand, Extent)) for value in values))):
+        made = isinstance(error, TypeError) and hasattr(getattr(function, "__self__", None), "_tml_made")
+        if (
+            foreign
+            or made
+            or isinstance(error, OSError)
+            or (not own and (absent or any(isinstance(value, (Stand, Extent)) for value in values)))
+        ):
             world().note(EventKind.STANDIN, f"{name}(...): its result ({type(error).__name__})")
         elif isinstance(error, NotImplementedError):
             world().note(EventKind.STANDIN, f"{name}(...): not implemented in the slice")
         else:
             message = f"{name}(...): {type(error).__name__}: {' '.join(str(error).split())[:120]}"
             world().note(EventKind.FALLBACK, message)
-        if isinstance(function, type) or name[:1].isupper():
+        if isinstance(function, type):
             return _bare(function, hints)
+        if isinstance(function, nn.Module):
+            stand = Stand(f"{name.lower()}_net")
         try:
             return called(stand, args, kwargs, hints)
         except OutOfMemory:
@@ -200,7 +225,12 @@ class Runtime:
     def _attribute_missing(self, site: int, value: Any, name: str, error: Exception) -> Any:
         made = Stand(name) if value is None or isinstance(value, type) else Stand(f"self.{name}")
         own = type(value).__module__ in sys.modules and _is_users(type(value))
-        if value is None or isinstance(value, PLAIN_TYPES) or isinstance(value, torch.Tensor):
+        if value is None:
+            world().note(EventKind.STANDIN, f"None.{name}: what sets the value is not run")
+        elif isinstance(value, torch.Tensor) and name in ARRAY_API:
+            world().note(EventKind.REPAIR, f".{name} of a tensor, as of an array")
+            return lambda *args, **kwargs: value
+        elif isinstance(value, PLAIN_TYPES) or isinstance(value, torch.Tensor):
             world().note(EventKind.FALLBACK, f".{name} of {type(value).__name__}")
         elif own or isinstance(value, nn.Module):
             world().note(EventKind.STANDIN, f"self.{name}: an attribute that the slice does not set")
@@ -223,7 +253,7 @@ class Runtime:
             if isinstance(key, Stand) and isinstance(value, dict) and value:
                 return next(iter(value.values()))
             what = f"[{key!r}] of {type(value).__name__}"[:80]
-            if isinstance(key, (Stand, Extent)) or isinstance(value, type(sys)):
+            if isinstance(key, (Stand, Extent)) or value is None or isinstance(value, type(sys)):
                 world().note(EventKind.STANDIN, what)
                 return Stand("item")
             core = value if isinstance(value, torch.Tensor) else None
@@ -235,8 +265,10 @@ class Runtime:
         except Exception as error:
             if self._let_through(site, error):
                 raise
-            if isinstance(one, (Stand, Extent)) or isinstance(other, (Stand, Extent)):
-                world().note(EventKind.STANDIN, f"{name} of {one!r:.40} and {other!r:.40}")
+            if one is None or other is None or isinstance(one, (Stand, Extent)) or isinstance(other, (Stand, Extent)):
+                world().note(EventKind.STANDIN, f"{name} of {type(one).__name__} and {type(other).__name__}")
+            elif any(type(value).__module__ == "numpy" for value in (one, other)):
+                world().note(EventKind.STANDIN, f"{name} of arrays whose sizes are made up")
             else:
                 self._stood_in(site, error, name, None)
             if name in ("lt", "le", "gt", "ge", "eq", "ne"):
@@ -266,6 +298,8 @@ class Runtime:
         wanted = self._sites.forced.get(site)
         if wanted is None and not self._enough():
             wanted = self._sites.onward.get(site)
+        if wanted is None:
+            wanted = self._sites.refusing.get(site)
         try:
             truth = bool(value)
         except Exception:
@@ -290,7 +324,7 @@ class Runtime:
     def _turn(self, site: int) -> int:
         frame = sys._getframe(2)
         key = f"__tml_turn_{site}"
-        turns = self.__dict__.setdefault("_turns", {})
+        turns = self.__dict__.setdefault("_turned", {})
         mark = (key, id(frame))
         turns[mark] = turns.get(mark, 0) + 1
         return int(turns[mark])
@@ -350,6 +384,9 @@ class Runtime:
             parts = list(value)
         except Exception:
             parts = [value] * len(spec)
+        if isinstance(value, torch.Size) and len(parts) != len(spec):
+            world().note(EventKind.REPAIR, f"a shape of {len(parts)} taken for one of {len(spec)}")
+            parts = (parts + [8] * len(spec))[: len(spec)]
         if len(parts) != len(spec):
             world().note(EventKind.FALLBACK, f"{len(parts)} values for {len(spec)} names")
             parts = (parts + [Stand(part if isinstance(part, str) and part else "item") for part in spec])[: len(spec)]
@@ -358,7 +395,7 @@ class Runtime:
     def _part(self, value: Stand, part: Any) -> Stand:
         inside = value._tml_path.endswith("[]")
         name = part if isinstance(part, str) and part else "item"
-        return Stand(f"{name}[]" if inside else name, value._tml_now())
+        return Stand(f"{name}[]" if inside else name, value._tml_source())
 
     def context(self, site: int, value: Any) -> Any:
         if hasattr(type(value), "__enter__"):
@@ -449,7 +486,9 @@ def _is_users(function: Any) -> bool:
     if code is not None:
         return code.co_filename in world().sites
     kind = target if isinstance(target, type) else type(target)
-    return bool(kind.__dict__.get("__tml_own__", False)) or any(base.__dict__.get("__tml_own__") for base in kind.__mro__)
+    return bool(kind.__dict__.get("__tml_own__", False)) or any(
+        base.__dict__.get("__tml_own__") for base in kind.__mro__
+    )
 
 
 def _is_torchs(function: Any) -> bool:
@@ -457,6 +496,48 @@ def _is_torchs(function: Any) -> bool:
     owner = getattr(function, "__self__", None)
     module = getattr(function, "__module__", None) or type(owner).__module__
     return str(module).split(".")[0] in ("torch", "torchvision") or isinstance(owner, torch.Tensor)
+
+
+RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+
+
+def recurrent(layer: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments of a recurrent layer in the sizes that it checks before it computes."""
+    if not args:
+        return args
+    w, cell = world(), isinstance(layer, nn.RNNCellBase)
+    first, values = args[0], list(args)
+    if isinstance(first, Stand):
+        values[0] = first._tml_as_tensor((w.batch, layer.input_size) if cell else (w.batch, w.length, layer.input_size))
+    if isinstance(values[0], torch.Tensor) and (values[0].dim() == 0 or values[0].shape[-1] != layer.input_size):
+        shape = (*values[0].shape[:-1], layer.input_size) if values[0].dim() > 1 else (w.batch, layer.input_size)
+        values[0] = fitted(values[0].float(), shape)
+        w.note(EventKind.REPAIR, f"{type(layer).__name__}: input of {list(shape)}")
+    if len(values) > 1 and values[1] is not None and isinstance(values[0], torch.Tensor):
+        fits = _state(layer, values[0], cell, values[1])
+        if fits is not values[1]:
+            w.note(EventKind.REPAIR, f"{type(layer).__name__}: a state of its size")
+            values[1] = fits
+    return tuple(values)
+
+
+def _state(layer: Any, rows: torch.Tensor, cell: bool, given: Any) -> Any:
+    """The recurrent state that was given, or one of the right shape with its values."""
+    count = rows.shape[0] if cell or layer.batch_first or rows.dim() < 3 else rows.shape[1]
+    deep = layer.num_layers * (2 if layer.bidirectional else 1) if not cell else 0
+    shape = (count, layer.hidden_size) if cell else (deep, count, layer.hidden_size)
+    pair = isinstance(layer, (nn.LSTM, nn.LSTMCell))
+    parts = list(given) if isinstance(given, (tuple, list)) and pair else [given] * (2 if pair else 1)
+    if len(parts) == (2 if pair else 1) and all(isinstance(p, torch.Tensor) and tuple(p.shape) == shape for p in parts):
+        return given
+    done = []
+    for part in (parts * 2)[: 2 if pair else 1]:
+        if isinstance(part, Stand):
+            part = part._tml_as_tensor(shape)
+        done.append(
+            fitted(part.float(), shape) if isinstance(part, torch.Tensor) else torch.zeros(shape, device=rows.device)
+        )
+    return tuple(done) if pair else done[0]
 
 
 def constructed(kind: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -474,7 +555,15 @@ def constructed(kind: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tu
 def _layer_value(value: Any, name: str) -> Any:
     if not isinstance(value, Stand) or value._tml_now() is not None or value._tml_kept is not None:
         return value
-    if name in ("bias", "batch_first", "bidirectional", "affine", "inplace", "track_running_stats", "elementwise_affine"):
+    if name in (
+        "bias",
+        "batch_first",
+        "bidirectional",
+        "affine",
+        "inplace",
+        "track_running_stats",
+        "elementwise_affine",
+    ):
         return False
     if name in ("args", "module", "modules", "weight", "pos_weight"):
         return value
@@ -486,9 +575,10 @@ def _layer_value(value: Any, name: str) -> Any:
 
 def _has_plain_use(function: Any) -> bool:
     """Whether stand-ins that are no tensors are given to it as numbers and text."""
-    return function in (range, round, int, float, min, max, str, slice, divmod, pow, abs) or isinstance(
-        function, type
-    ) and not issubclass(function, (list, tuple, dict, set, zip, enumerate, map, filter, reversed, torch.Tensor))
+    return function in (range, round, int, float, min, max, str, slice, divmod, pow, abs) or (
+        isinstance(function, type)
+        and not issubclass(function, (list, tuple, dict, set, zip, enumerate, map, filter, reversed, torch.Tensor))
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -534,16 +624,19 @@ def _made_up(values: Any) -> bool:
     return isinstance(values, Stand)
 
 
+def unmade(kind: Any) -> Any:
+    """An instance that no constructor ran for."""
+    made = kind.__new__(kind)
+    if isinstance(made, nn.Module) and "_modules" not in made.__dict__:
+        nn.Module.__init__(made)
+    return made
+
+
 def _bare(kind: Any, hints: tuple[str, ...]) -> Any:
     """An instance of a class that cannot be constructed here."""
     if isinstance(kind, type) and _is_users(kind):
         try:
-            made = kind.__new__(kind)
-            if isinstance(made, nn.Module) and "_modules" not in made.__dict__:
-                nn.Module.__init__(made)
-            return made
+            return unmade(kind)
         except Exception:
             pass
     return Stand(hints[0] if hints and hints[0] else getattr(kind, "__name__", "made").lower())
-
-

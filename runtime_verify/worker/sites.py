@@ -17,6 +17,7 @@ class Sites:
 
     hints   site -> names that its result is bound to, where they say something.
     forced  site of a condition -> the outcome that leads to the mark; `onward`: until it was passed often enough.
+    refusing  site of a condition -> the outcome that does not end in `raise`: made-up values are no reason to refuse.
     expected  site -> names of errors that a handler around it waits for.
     optional  lines of imports that may fail.
     around  sites of loops around the mark: they go on until the mark was passed often enough.
@@ -31,6 +32,7 @@ class Sites:
     around: set[int] = field(default_factory=set)
     slices: dict[int, frozenset[int]] = field(default_factory=dict)
     target: tuple[int, int] = (0, 0)
+    refusing: dict[int, bool] = field(default_factory=dict)
     expected: dict[int, frozenset[str]] = field(default_factory=dict)
     optional: set[int] = field(default_factory=set)
 
@@ -48,13 +50,15 @@ def bodies(node: ast.AST) -> Iterator[list[ast.stmt]]:
 
 
 def last_line(node: ast.AST) -> int:
-    return getattr(node, "end_lineno", None) or getattr(node, "lineno", 0)
+    last: int | None = getattr(node, "end_lineno", None)
+    return last or first_line(node)
 
 
 def first_line(node: ast.AST) -> int:
     """The line where a statement begins, decorators included."""
-    lines = [node.lineno] if hasattr(node, "lineno") else [0]
-    return min([*lines, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
+    own: int = getattr(node, "lineno", 0)
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([own, *(decorator.lineno for decorator in decorators)])
 
 
 @dataclass(frozen=True)

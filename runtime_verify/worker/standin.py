@@ -23,9 +23,63 @@ Shape = tuple[int, ...]
 
 _TENSOR_API = frozenset(dir(torch.Tensor))
 _VAGUE = frozenset(
-    """data size type name names index values indices split map_ real imag T H mH mT repeat sort sum mean max min abs
-    grad device dtype shape layout stride sample copy_ get_device apply_ is_cuda ndim add sub mul div pow exp log sqrt
-    all any norm std var unique item_ where clone numpy_ round sign""".split()
+    [
+        "data",
+        "size",
+        "type",
+        "name",
+        "names",
+        "index",
+        "values",
+        "indices",
+        "split",
+        "map_",
+        "real",
+        "imag",
+        "T",
+        "H",
+        "mH",
+        "mT",
+        "repeat",
+        "sort",
+        "sum",
+        "mean",
+        "max",
+        "min",
+        "abs",
+        "grad",
+        "device",
+        "dtype",
+        "shape",
+        "layout",
+        "stride",
+        "sample",
+        "copy_",
+        "get_device",
+        "apply_",
+        "is_cuda",
+        "ndim",
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "pow",
+        "exp",
+        "log",
+        "sqrt",
+        "all",
+        "any",
+        "norm",
+        "std",
+        "var",
+        "unique",
+        "item_",
+        "where",
+        "clone",
+        "numpy_",
+        "round",
+        "sign",
+    ]
 )
 _CLEARLY_TENSOR = _TENSOR_API - _VAGUE - frozenset(dir(nn.Module)) - frozenset(dir(object)) - roles.SELF_RETURNING
 _SCALARS = frozenset({"item", "backward", "isnan", "isinf", "isfinite", "__float__"})
@@ -44,8 +98,13 @@ class Stand:
     _tml_kept: list[Any] | None
 
     def __init__(self, path: str, core: torch.Tensor | None = None, owner: Stand | None = None) -> None:
-        for name, value in zip(sorted(_STATE), ({}, core, None, owner, path, None), strict=True):
-            object.__setattr__(self, name, value)
+        keep = object.__setattr__
+        keep(self, "_tml_path", path)
+        keep(self, "_tml_core", core)
+        keep(self, "_tml_tensor", None)
+        keep(self, "_tml_children", {})
+        keep(self, "_tml_owner", owner)
+        keep(self, "_tml_kept", None)
 
     # -- what it is
 
@@ -61,12 +120,14 @@ class Stand:
             return True
         if roles.ITERATED.search(name) or roles.TEXT.search(name):
             return False
-        return bool(roles.TENSOR.search(name) or (roles.GRAPH.search(name) and not roles.LOSS_FUNCTION.match(name + "_")))
+        return roles.taken_for_tensor(name)
 
     def _tml_as_tensor(self, shape: Shape | None = None, dtype: torch.dtype | None = None) -> torch.Tensor:
         """The tensor that this is from now on: of the wanted shape if it is asked for the first time."""
         if self._tml_tensor is None:
-            made = _materialised(self._tml_path, self._tml_core, shape, dtype)
+            core = self._tml_source() if dtype is None or dtype.is_floating_point else self._tml_core
+            made = _materialised(self._tml_path, core, shape, dtype)
+            made._tml_made = True
             object.__setattr__(self, "_tml_tensor", made)
             object.__setattr__(self, "_tml_core", None)
         assert self._tml_tensor is not None
@@ -95,7 +156,7 @@ class Stand:
         if name in roles.SELF_RETURNING:
             return _Handing(self, name)
         if name in ("shape", "size") and self._tml_is_shape_asked():
-            return Extent(self) if name == "shape" else Extent(self).of
+            return Extent(self)
         if name in _TENSOR_API and (name in _CLEARLY_TENSOR or self._tml_tensorish()) and not self._tml_settings(name):
             return getattr(self._tml_as_tensor(() if name in _SCALARS else None), name)
         child = Stand(f"{self._tml_path}.{name}", self._tml_now(), self)
@@ -113,7 +174,25 @@ class Stand:
         return name not in _CLEARLY_TENSOR and roles.from_config(self._tml_path)
 
     def _tml_is_shape_asked(self) -> bool:
-        return self._tml_tensor is None and not roles.from_config(self._tml_path) and not roles.CONFIG.match(self._tml_path)
+        return (
+            self._tml_tensor is None
+            and not roles.from_config(self._tml_path)
+            and not roles.CONFIG.match(self._tml_path)
+        )
+
+    def _tml_source(self) -> torch.Tensor | None:
+        """What parts of it derive from: where it is what a model makes, a real output."""
+        now = self._tml_now()
+        if now is None and self._tml_carries_graph():
+            object.__setattr__(self, "_tml_core", world().forward(self._tml_path, []))
+            return self._tml_core
+        return now
+
+    def _tml_carries_graph(self) -> bool:
+        name = roles.last(self._tml_path)
+        claimed = name in world().graphs and self._tml_owner is None
+        likely = roles.GRAPH.search(name) and self._tml_tensorish() and not self._tml_path.endswith("[]")
+        return torch.is_grad_enabled() and bool(claimed or likely)
 
     def _tml_now(self) -> torch.Tensor | None:
         return self._tml_core if self._tml_core is not None else self._tml_tensor
@@ -147,7 +226,7 @@ class Stand:
             return self._tml_tensor[key]
         if isinstance(key, int) and self._tml_core is None and not self._tml_tensorish():
             return self._tml_child(key)
-        if isinstance(key, int) and self._tml_core is not None:
+        if isinstance(key, int) and self._tml_tensor is None and self._tml_source() is not None:
             return Stand(f"{self._tml_path}[]", self._tml_core, None)
         if isinstance(key, (slice, tuple, torch.Tensor, type(Ellipsis), int)) or key is None:
             if isinstance(key, tuple) and self._tml_tensor is None:
@@ -250,15 +329,16 @@ class Stand:
         return id(self)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        return self._tml_as_tensor().detach().cpu().numpy()
+        values = self._tml_as_tensor().detach().cpu().numpy()
+        return values if dtype is None else values.astype(dtype)
 
     # -- protocols
 
     def __enter__(self) -> Any:
         return self
 
-    def __exit__(self, *_: object) -> bool:
-        return False
+    def __exit__(self, *_: object) -> None:
+        return None
 
     def __await__(self) -> Iterator[Any]:
         return iter(())
@@ -289,14 +369,23 @@ class Stand:
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         from runtime_verify.worker.shapes import resolved
 
-        return func(*resolved(func, args, kwargs or {})[0], **resolved(func, args, kwargs or {})[1])
+        given, named = resolved(func, args, kwargs or {})
+        return func(*given, **named)
 
 
 class Base(nn.Module):
     """A base class that is not there: a module that takes any arguments and has every attribute."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__()
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Base:
+        made = super().__new__(cls)
+        nn.Module.__init__(made)
+        return made
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__()
+        """Nothing is left to do: attributes may be set before this is called, or it never is."""
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -375,7 +464,10 @@ class Extent:
 
     def taken_apart(self, count: int) -> tuple[int, ...]:
         """`b, c, h, w = x.shape`"""
-        return tuple(self.owner._tml_as_tensor(default_shape(self.owner._tml_path, count)).shape)
+        sizes = tuple(self.owner._tml_as_tensor(default_shape(self.owner._tml_path, count)).shape)
+        if len(sizes) != count:
+            world().note(EventKind.REPAIR, f"a shape of {len(sizes)} taken for one of {count}")
+        return (sizes + (8,) * count)[:count]
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.owner._tml_as_tensor().shape)
@@ -431,8 +523,6 @@ def _materialised(path: str, core: torch.Tensor | None, shape: Shape | None, dty
     w.note(EventKind.STANDIN, f"{path}: a tensor of shape {list(shape)}, {str(dtype).removeprefix('torch.')}")
     if not dtype.is_floating_point:
         return w.random(shape, dtype)
-    if core is None and roles.GRAPH.search(name) and torch.is_grad_enabled() and not path.endswith("[]"):
-        core = w.forward(path, [])
     if core is not None:
         made = w.shaped(core, shape)
         return made if dtype == torch.float32 else made.to(dtype)
@@ -491,7 +581,21 @@ def _comparison(name: str) -> Callable[[Any, Any], Any]:
     return compare
 
 
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lshift", "rshift"):
+for _name in (
+    "add",
+    "sub",
+    "mul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "matmul",
+    "and_",
+    "or_",
+    "xor",
+    "lshift",
+    "rshift",
+):
     _forward, _backward = _binary(_name)
     setattr(Stand, f"__{_name.rstrip('_')}__", _forward)
     setattr(Stand, f"__r{_name.rstrip('_')}__", _backward)

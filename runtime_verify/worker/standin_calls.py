@@ -16,7 +16,9 @@ from runtime_verify.worker.world import TURNS, world
 
 DEEPEST = 3
 """How far into lists, tuples and dicts tensors among arguments are looked for."""
-HANDING_ON = frozenset({"prepare", "unwrap_model", "unwrap", "scale", "wrap", "gather", "gather_for_metrics", "distribute"})
+HANDING_ON = frozenset(
+    {"prepare", "unwrap_model", "unwrap", "scale", "wrap", "gather", "gather_for_metrics", "distribute"}
+)
 """Calls whose result is what they were given."""
 
 
@@ -36,6 +38,8 @@ def called(stand: Stand, args: tuple[Any, ...], kwargs: dict[str, Any], hints: t
         target = args[0]
         return target.backward() if hasattr(target, "backward") else None
     tensors = list(tensors_in([*args, *kwargs.values()]))
+    if world().recovering and not roles.NO_RESULT.match(name):
+        return Stand(hints[0] if hints else name, world().forward(stand._tml_path, tensors))
     if roles.NO_RESULT.match(name) and not hints:
         return None
     path = hints[0] if len(hints) == 1 and hints[0] else f"{stand._tml_path}()"
@@ -50,7 +54,11 @@ def called(stand: Stand, args: tuple[Any, ...], kwargs: dict[str, Any], hints: t
 
 
 def _decorated(value: Any) -> bool:
-    return isinstance(value, type) or (callable(value) and hasattr(value, "__code__"))
+    """Whether it is a function or class of the user's that may have been handed to a decorator."""
+    code = getattr(value, "__code__", None)
+    return (
+        "__tml_own__" in vars(value) if isinstance(value, type) else getattr(code, "co_filename", "") in world().sites
+    )
 
 
 def _promised(hints: tuple[str, ...]) -> bool:
@@ -70,7 +78,9 @@ def _is_module(stand: Stand, name: str, values: list[Any], hints: tuple[str, ...
 def _handed_modules(values: list[Any]) -> bool:
     return any(
         isinstance(value, nn.Module)
-        or (isinstance(value, Stand) and not value._tml_tensorish() and roles.MODULE.search(roles.last(value._tml_path)))
+        or (
+            isinstance(value, Stand) and not value._tml_tensorish() and roles.MODULE.search(roles.last(value._tml_path))
+        )
         for value in values
     )
 
@@ -86,7 +96,10 @@ def _computed(stand: Stand, name: str, path: str, tensors: list[torch.Tensor], l
         core = world().forward(stand._tml_path, tensors)
     else:
         core = world().passed_on(tensors)
-    world().note(EventKind.STANDIN, f"{stand._tml_path}(...): {'a module' if layered else 'a function'} of {len(tensors)} tensors")
+    world().note(
+        EventKind.STANDIN,
+        f"{stand._tml_path}(...): {'a module' if layered else 'a function'} of {len(tensors)} tensors",
+    )
     return Stand(path, core)
 
 
@@ -96,10 +109,9 @@ def _makes_something(name: str) -> bool:
 
 def _method(owner: Stand, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The methods that are known whatever their owner is."""
-    if name == "parameters" or name == "named_parameters":
-        found = getattr(world().network(owner._tml_path), name)()
-        return found
-    if name in roles.MODULE_API and not (name == "zero_grad"):
+    if name in ("parameters", "named_parameters"):
+        return getattr(world().network(owner._tml_path), name)()
+    if name in roles.MODULE_API and name != "zero_grad":
         module = world().network(owner._tml_path)
         if name == "state_dict":
             return OrderedDict(module.state_dict())
@@ -137,9 +149,13 @@ def _contained(owner: Stand, name: str, args: tuple[Any, ...]) -> Any:
 
 def _entries(owner: Stand, name: str) -> Iterator[Any]:
     core = owner._tml_now()
-    known = [(key, value) for key, value in owner._tml_children.items() if isinstance(key, str)]
-    pairs = known or [(f"key{n}", Stand(f"{owner._tml_path}[]", core)) for n in range(TURNS)]
-    for key, value in pairs:
+    known = [
+        (key, value)
+        for key, value in owner._tml_children.items()
+        if isinstance(key, str) and not (isinstance(value, Stand) and value._tml_owner is owner)
+    ]
+    made_up = [] if name == "keys" else [(f"key{n}", Stand(f"{owner._tml_path}[]", core)) for n in range(TURNS)]
+    for key, value in known or made_up:
         yield {"items": (key, value), "keys": key, "values": value}[name]
 
 

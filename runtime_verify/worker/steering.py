@@ -85,13 +85,23 @@ def _exits(statement: ast.stmt, in_loop: bool) -> Iterator[tuple[int, bool]]:
         return
     if isinstance(statement, ast.If):
         if leaves(statement.body, in_loop):
-            yield id(statement), False
+            if not _always_leaves(statement.orelse, in_loop):
+                yield id(statement), False
         elif leaves(statement.orelse, in_loop):
             yield id(statement), True
     inner = in_loop or isinstance(statement, LOOPS)
     for block in bodies(statement):
         for nested in block:
             yield from _exits(nested, inner)
+
+
+def _always_leaves(block: list[ast.stmt], in_loop: bool) -> bool:
+    """Whether no way through a block comes out at its end."""
+    if leaves(block, in_loop):
+        return True
+    last = block[-1] if block else None
+    both = (last.body, last.orelse) if isinstance(last, ast.If) else ()
+    return bool(both) and all(_always_leaves(branch, in_loop) for branch in both)
 
 
 def leaves(block: list[ast.stmt], in_loop: bool) -> bool:

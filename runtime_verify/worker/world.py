@@ -57,6 +57,9 @@ class World:
         self.sites: dict[str, Sites] = {}
         self.passed = 0
         self.turns = 0
+        self.recovering = False
+        self.finishing = False
+        self.graphs = frozenset(order.program.get("graphs", ()))
         self.decisions: dict[str, Any] = {}
         self.diverged = False
         self.own: set[str] = set()
@@ -96,6 +99,8 @@ class World:
 
     def _on_slice(self, frames: list[tuple[str, int]]) -> bool:
         """Whether each place on the stack is one that the result of its function, or the mark, depends on."""
+        if not frames:
+            return False
         for (path, line), start in zip(frames, self._starts, strict=True):
             slices = self.sites[path].slices
             lines = slices.get(start)
@@ -138,12 +143,13 @@ class World:
         return self._networks.values()
 
     def forward(self, path: str, inputs: list[torch.Tensor]) -> torch.Tensor:
-        """What a stand-in module computes: [rows, width], with a graph to its parameters and inputs where grad is on."""
+        """What a stand-in module computes: [rows, width], with a graph to parameters and inputs where grad is on."""
         rows = torch.ones(self.rows, self.width, device=self.device)
         for tensor in inputs:
             if tensor.is_floating_point() and tensor.numel():
                 rows = rows + tensor.float().mean().to(self.device)
-        return self.network(path)(rows)
+        computed: torch.Tensor = self.network(path)(rows)
+        return computed
 
     def passed_on(self, inputs: list[torch.Tensor]) -> torch.Tensor:
         """What a function that is no module makes of tensors: new values like the first, with its graph."""
@@ -164,7 +170,7 @@ class World:
         """Data of a shape, the same in every run of the same seed."""
         if dtype == torch.bool:
             return torch.ones(shape, dtype=dtype, device=self.device)
-        if not dtype.is_floating_point:
+        if not (dtype.is_floating_point or dtype.is_complex):
             drawn = torch.randint(0, max(1, below), shape, generator=self._randoms)
             return drawn.to(device=self.device, dtype=dtype)
         if self.device.type == "cpu":
@@ -181,6 +187,8 @@ class World:
         if not shape:
             return core.float().mean()
         flat = core.reshape(-1)
+        if not flat.numel():
+            flat = flat.sum().reshape(1).expand(max(1, wanted))
         if wanted > flat.numel():
             flat = flat.repeat(-(-wanted // max(1, flat.numel())))
         return flat[:wanted].reshape(shape)
