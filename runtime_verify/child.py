@@ -21,7 +21,7 @@ from typing import Any
 from runtime_verify.jobs import Job, Setting
 from runtime_verify.processes import die_with
 from runtime_verify.readings import Outcome, Record, as_json, order_from_json
-from runtime_verify.wire import write
+from runtime_verify.wire import pack, write
 
 FRACTION = "RUNTIME_VERIFY_DEVICE_FRACTION"  # read by `runtime_verify.worker.settle`
 HOME_LIKE = ("HOME", "TMPDIR", "TMP", "TEMP", "PWD", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
@@ -48,7 +48,7 @@ def live(job: Job, setting: Setting, folder: str, token: str, pipes: tuple[int, 
                 sys.stderr.flush()
         except BaseException:
             message = _broken(traceback.format_exc())
-        write(answer_to, {"token": token, **message})
+        write(answer_to, _packed(token, message))
     except BaseException:
         leave(UNANSWERED)
     leave(0)
@@ -74,6 +74,13 @@ def answer(job: Job, setting: Setting, folder: str) -> dict[str, Any]:
         return {"outcome": Outcome.EXITED.value, "detail": f"sys.exit({error.code!r})"}
     except BaseException:
         return _broken(traceback.format_exc())
+
+
+def _packed(token: str, message: dict[str, Any]) -> bytes:
+    try:
+        return pack({"token": token, **message})
+    except (TypeError, ValueError):  # the record holds what is not JSON
+        return pack({"token": token, **_broken(traceback.format_exc())})
 
 
 def _broken(detail: str) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Connection:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **ENVIRONMENT, TUNABLES: _tunables(), MARK: self._mark},
+                env={**os.environ, **ENVIRONMENT, **_adapted(), MARK: self._mark},
                 pass_fds=[theirs.fileno()],
                 cwd=setting.folder,
                 start_new_session=True,
@@ -127,6 +127,10 @@ class Connection:
             raise Gone from error
 
 
-def _tunables() -> str:
-    theirs = os.environ.get(TUNABLES)
-    return f"{theirs}:{NO_THREAD_CACHE}" if theirs else NO_THREAD_CACHE
+def _adapted() -> dict[str, str]:
+    """Variables of the user's that have to be changed for a process in another folder."""
+    tunables, path = os.environ.get(TUNABLES), os.environ.get("PYTHONPATH")
+    adapted = {TUNABLES: f"{tunables}:{NO_THREAD_CACHE}" if tunables else NO_THREAD_CACHE}
+    if path:
+        adapted["PYTHONPATH"] = os.pathsep.join(os.path.abspath(place) for place in path.split(os.pathsep) if place)
+    return adapted

@@ -9,26 +9,13 @@ import contextlib
 import ctypes
 import os
 import signal
-import sys
+import threading
 import time
 from collections.abc import Iterator
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
-
-
-class Unsupported(Exception):
-    """This system has no way to run code the way we must."""
-
-
-def require_linux() -> None:
-    """Raises Unsupported where processes cannot be forked and watched as here."""
-    if not sys.platform.startswith("linux") or not hasattr(os, "fork"):
-        raise Unsupported(
-            f"running code to verify it needs Linux (fork, /proc), and this is {sys.platform}; "
-            "run the verifier on a Linux machine or in WSL"
-        )
 
 
 def die_with(parent: int) -> None:
@@ -39,8 +26,9 @@ def die_with(parent: int) -> None:
 
 
 def adopt_orphans() -> None:
-    """Descendants whose parent ends become children of this process, not of process 1."""
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    """Descendants whose parent ends become children of this process, not of process 1, where the kernel can do that."""
+    with contextlib.suppress(OSError):
+        _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def _prctl(option: int, value: int) -> None:
@@ -58,9 +46,14 @@ def children(pid: int) -> list[int]:
             with open(f"/proc/{pid}/task/{thread}/children", "rb") as listing:
                 found += map(int, listing.read().split())
     except (FileNotFoundError, ProcessLookupError):
-        if os.path.exists(f"/proc/{pid}/task/{pid}") and not os.path.exists(f"/proc/{pid}/task/{pid}/children"):
-            return [child for child in all_pids() if _parent(child) == pid]  # a kernel without that list
+        if not os.path.exists(f"/proc/self/task/{threading.get_native_id()}/children"):
+            return children_by_parent(pid)
     return found
+
+
+def children_by_parent(pid: int) -> list[int]:
+    """The same on a kernel that keeps no such list, by asking every process."""
+    return [child for child in all_pids() if _parent(child) == pid]
 
 
 def descendants(pid: int) -> list[int]:
@@ -107,6 +100,17 @@ def share(pid: int) -> int:
     except (OSError, IndexError, ValueError):
         pass
     return resident(pid)
+
+
+def available() -> int:
+    """Bytes of host memory that are free to be used, on this machine and in this control group."""
+    with open("/proc/meminfo", "rb") as file:
+        free = next(int(line.split()[1]) * 1024 for line in file if line.startswith(b"MemAvailable:"))
+    with contextlib.suppress(OSError, ValueError):
+        group = "/sys/fs/cgroup/memory."
+        with open(f"{group}max", "rb") as limit, open(f"{group}current", "rb") as current:
+            free = min(free, int(limit.read()) - int(current.read()))
+    return free
 
 
 def kill(pid: int, group: bool = False) -> None:

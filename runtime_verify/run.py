@@ -21,22 +21,28 @@ from typing import Any
 
 from runtime_verify.connection import Connection, Gone
 from runtime_verify.dispatch import STARTUP_S, Berth, Dispatcher, Ticket
-from runtime_verify.jobs import PRELOAD, Job, Report, Setting
+from runtime_verify.folders import remove
+from runtime_verify.jobs import GIB, PRELOAD, Job, Report, Setting
 from runtime_verify.lanes import Bay, fits
-from runtime_verify.processes import require_linux
+from runtime_verify.processes import available
 from runtime_verify.readings import Order, Record
-from runtime_verify.warden import remove
 
 EXECUTOR = "runtime_verify.worker.main:execute"
 
 # A first look at the devices starts the driver, which takes seconds on a machine with many.
 PROBE_S = 120.0
+# Host memory for one run: what a small training needs with the libraries of CUDA, where there is so much for each.
+MOST_HOST, LEAST_HOST = 8 * GIB, 1 * GIB
 # Of each device, what runs that share it leave for their CUDA contexts (about 0.5 GiB each on an H200).
 SHARED = 0.9
 
 
 class CannotRun(Exception):
     """Nothing can be run here; the message says why and what to do."""
+
+
+class Unsupported(CannotRun):
+    """This system cannot fork and watch processes the way it is done here."""
 
 
 class NoTorch(CannotRun):
@@ -73,7 +79,8 @@ class Runner:
     timeout_s        wall-clock seconds for a run, unless `submit` says otherwise.
     device_fraction  share of a device's memory for one run; None divides it by `memory_lane`.
     python           the interpreter that has torch; None for the one that runs this.
-    limits           further fields of Setting: host_bytes, output_bytes, file_bytes, guarded, paths, preload.
+    host_bytes       resident host memory of one run; None divides what is free by `memory_lane`, up to 8 GiB.
+    limits           further fields of Setting: output_bytes, file_bytes, guarded, paths, preload.
     """
 
     machine: Machine
@@ -85,12 +92,14 @@ class Runner:
         memory_lane: int = 6,
         timeout_s: float = 120.0,
         device_fraction: float | None = None,
+        host_bytes: int | None = None,
         executor: str = EXECUTOR,
         python: str | None = None,
         **limits: Any,
     ) -> None:
         fraction = SHARED / memory_lane if device_fraction is None else device_fraction
         self._setting = Setting(executor, "", timeout_s=timeout_s, device_fraction=fraction, **limits)
+        self._host_bytes = host_bytes
         self._wanted = tuple(devices)
         self._slots = memory_lane
         self._python = python or sys.executable
@@ -99,11 +108,12 @@ class Runner:
         self._remove: weakref.finalize[[str], Runner] | None = None
 
     def __enter__(self) -> Runner:
-        """Start the first server and look at the machine. Raises CannotRun, Unsupported."""
-        require_linux()
+        """Start the first server and look at the machine. Raises CannotRun."""
+        _require_linux()
         root = tempfile.mkdtemp(prefix="runtime-verify-")
         self._remove = weakref.finalize(self, remove, root)
-        self._setting = replace(self._setting, folder=root)
+        host_bytes = self._host_bytes or max(LEAST_HOST, min(MOST_HOST, available() // self._slots))
+        self._setting = replace(self._setting, folder=root, host_bytes=host_bytes)
         connection: Connection | None = None
         try:
             connection = self._connect()
@@ -179,6 +189,11 @@ class Runner:
             for index in fitting:
                 found[names[index]] = (names[index], numbers[index].strip(), self.machine.devices[index][0])
         return list(found.values())
+
+
+def _require_linux() -> None:
+    if not sys.platform.startswith("linux"):
+        raise Unsupported(f"running code to verify it needs Linux, and this is {sys.platform}: use WSL or a container")
 
 
 def _ready(connection: Connection) -> dict[str, str]:

@@ -22,10 +22,11 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from runtime_verify.child import CUDA_CACHE, function_named, open_descriptors
+from runtime_verify.folders import remove
 from runtime_verify.jobs import GRACE_S, Job, Report, Setting
 from runtime_verify.processes import adopt_orphans, described, end_all_below, kill
 from runtime_verify.readings import Outcome
-from runtime_verify.warden import remove, watch
+from runtime_verify.warden import watch
 from runtime_verify.wire import Garbled, Inbox, pack
 
 READ = 1024 * 1024

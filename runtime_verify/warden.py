@@ -10,8 +10,7 @@ import contextlib
 import os
 import secrets
 import select
-import shutil
-import stat
+import signal
 import time
 from collections import deque
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime_verify.child import UNANSWERED, close_all_but, live
+from runtime_verify.folders import remove
 from runtime_verify.jobs import MIB, Job, Report, Setting
 from runtime_verify.processes import (
     adopt_orphans,
@@ -31,7 +31,7 @@ from runtime_verify.processes import (
     share,
 )
 from runtime_verify.readings import Outcome
-from runtime_verify.wire import Garbled, Inbox, write
+from runtime_verify.wire import Garbled, Inbox, pack, write
 
 # How often memory is looked at. A process can touch some 5 GiB a second, so this lets it overshoot by about 100 MiB.
 TICK_S = 0.02
@@ -52,7 +52,7 @@ def watch(job: Job, setting: Setting, folder: str, report_to: int, kept: frozens
         adopt_orphans()
         report = run_child(job, setting, folder, report_to)
         remove(folder)
-        write(report_to, report.as_json())
+        write(report_to, pack(report.as_json()))
         status = 0
     finally:
         os._exit(status)
@@ -152,7 +152,8 @@ class Watch:
             if os.WEXITSTATUS(status) == UNANSWERED:
                 return Ending(Outcome.CRASHED, "could not answer: what it ran closed the pipe")
             return Ending(Outcome.EXITED, f"ended itself with {described(status)}, without returning")
-        return Ending(Outcome.CRASHED, f"ended by {_how(status)}")
+        hint = ", perhaps by the kernel, short of memory" if status == signal.SIGKILL else ""
+        return Ending(Outcome.CRASHED, f"ended by {_how(status)}{hint}")
 
     def _over_limits(self) -> Ending | None:
         now = time.monotonic()
@@ -222,15 +223,3 @@ def _pidfd(pid: int) -> int:
 
 def _how(status: int | None) -> str:
     return "a signal or by vanishing" if status is None else described(status)
-
-
-def remove(folder: str) -> None:
-    """Remove a folder with all that is in it, also what was made unreadable."""
-    places = [folder]
-    while places:
-        place = places.pop()
-        with contextlib.suppress(OSError):
-            os.chmod(place, stat.S_IRWXU)
-            with os.scandir(place) as entries:
-                places += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-    shutil.rmtree(folder, ignore_errors=True)

@@ -30,9 +30,9 @@ def pack(message: Any) -> bytes:
     return LENGTH.pack(len(body)) + body
 
 
-def write(descriptor: int, message: Any) -> None:
+def write(descriptor: int, packed: bytes) -> None:
     """Write a whole message. Raises OSError when the other side is gone."""
-    left = memoryview(pack(message))
+    left = memoryview(packed)
     while left:
         left = left[_write(descriptor, left) :]
 

@@ -30,7 +30,19 @@ class Room:
     planned: bool = False
 
 
-PROCESS_ROOMS = ("child", "connection", "dispatch", "jobs", "lanes", "processes", "run", "server", "warden", "wire")
+PROCESS_ROOMS = (
+    "child",
+    "connection",
+    "dispatch",
+    "folders",
+    "jobs",
+    "lanes",
+    "processes",
+    "run",
+    "server",
+    "warden",
+    "wire",
+)
 JUDGING_ROOMS = (
     "decide",
     "evidence",

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from runs import order
-from runtime_verify import dispatch
+from runtime_verify import dispatch, processes
 from runtime_verify.dispatch import Closed
 from runtime_verify.readings import Lane, Order, Outcome, Record
 from runtime_verify.run import CannotRun, NoCuda, NoTorch, Runner
@@ -154,7 +154,11 @@ def test_an_order_for_a_device_that_is_not_there_is_refused(shared: Runner) -> N
 
 @pytest.mark.parametrize(
     ("executor", "expected"),
-    [("runs:forgetful", "returned NoneType, not a Record"), ("runs:faulty", "ZeroDivisionError")],
+    [
+        ("runs:forgetful", "returned NoneType, not a Record"),
+        ("runs:faulty", "ZeroDivisionError"),
+        ("runs:opaque", "not JSON serializable"),
+    ],
 )
 def test_failures_of_the_executor_are_ours(executor: str, expected: str) -> None:
     with runner(executor) as opened:
@@ -401,6 +405,46 @@ def test_nothing_outlives_the_users_process(number: int, tmp_path: Path) -> None
     while time.monotonic() < last and list(tmp_path.glob("runtime-verify-*")):
         time.sleep(0.02)
     assert not list(tmp_path.glob("runtime-verify-*"))
+
+
+def test_other_systems_are_told(tmp_path: Path) -> None:
+    """Where `resource` is not, everything can be imported, and a runner says what it needs."""
+    text = """
+        import sys
+        sys.modules["resource"] = None
+        from runtime_verify.run import Runner, Unsupported
+        sys.platform = "win32"
+        try:
+            Runner().__enter__()
+        except Unsupported as error:
+            assert "needs Linux, and this is win32" in str(error)
+        else:
+            raise AssertionError
+        """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(text)], check=True, cwd=Path(HERE).parent)
+
+
+def test_children_are_found_without_the_kernels_list() -> None:
+    child = subprocess.Popen(["sleep", "10"])
+    try:
+        found = processes.children_by_parent(os.getpid())
+        assert child.pid in found
+        assert set(found) == set(processes.children(os.getpid()))
+        assert processes.descendants(os.getpid())
+    finally:
+        child.kill()
+        child.wait()
+    assert child.pid not in processes.children(os.getpid())
+
+
+def test_relative_search_paths_go_on_meaning_what_they_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "theirs.py").write_text("value = 5")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["src", ""]))
+    with runner() as opened:
+        record = opened.submit(order("import theirs; numbers['value'] = theirs.value")).result(timeout=30)
+    assert record.numbers == {"value": 5}
 
 
 def test_the_users_process_imports_no_torch() -> None:
