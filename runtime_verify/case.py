@@ -111,7 +111,8 @@ def from_json(data: Mapping[str, Any]) -> Case:
 
 def program_from_json(data: Mapping[str, Any]) -> Program:
     """The program within a case's JSON."""
-    return Program(tuple(Module(**module) for module in data["modules"]), data["function"], data["mark"], data["kept"])
+    modules = tuple(Module(**module) for module in data["modules"])
+    return Program(modules, data["function"], data["mark"], data["kept"], tuple(data["graphs"]))
 
 
 def _plain(value: Any) -> Any:

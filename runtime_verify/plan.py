@@ -143,6 +143,7 @@ class Planner:
             if _same_effect(other, rule)
             for one in self._known.get((finding.path, other.code)) or self._found(source, other, project)
             if one.symbol == finding.symbol and not same_place(one, finding) and one.fix is not None
+            if one.confidence.rank >= Confidence.MEDIUM.rank
         ]
         if not others:
             return None

@@ -127,7 +127,7 @@ class Stand:
         if self._tml_tensor is None:
             core = self._tml_source() if dtype is None or dtype.is_floating_point else self._tml_core
             made = _materialised(self._tml_path, core, shape, dtype)
-            made._tml_made = True
+            vars(made)["_tml_made"] = True
             object.__setattr__(self, "_tml_tensor", made)
             object.__setattr__(self, "_tml_core", None)
         assert self._tml_tensor is not None
