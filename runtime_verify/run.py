@@ -117,13 +117,14 @@ class Runner:
         connection: Connection | None = None
         try:
             connection = self._connect()
-            hello = _ready(connection)
-            self.machine = _machine(connection, hello, self._setting.guarded)
-            berths = [self._berth(device, visible, name) for device, visible, name in self._devices()]
-            berths[0].connection = connection
-            self._dispatcher = Dispatcher(berths, self._connect)
-            self._dispatcher.adopt(berths[0])
-            self._dispatcher.start()
+            self.machine = self._look(connection)
+            if self.machine.problem and self.machine.driver and len(self._setting.preload) > 1:
+                # Something that was imported beside torch may have touched the driver, which no child can use then.
+                connection.end()
+                self._setting = replace(self._setting, preload=self._setting.preload[:1])
+                connection = self._connect()
+                self.machine = self._look(connection)
+            self._open(connection)
         except BaseException as error:
             if connection is not None:
                 connection.end()
@@ -132,6 +133,16 @@ class Runner:
                 raise CannotRun(f"{self._python} does not start: {error}") from None
             raise
         return self
+
+    def _look(self, connection: Connection) -> Machine:
+        return _machine(connection, _ready(connection), self._setting.guarded)
+
+    def _open(self, connection: Connection) -> None:
+        berths = [self._berth(device, visible, name) for device, visible, name in self._devices()]
+        berths[0].connection = connection
+        self._dispatcher = Dispatcher(berths, self._connect)
+        self._dispatcher.adopt(berths[0])
+        self._dispatcher.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -261,6 +261,44 @@ def test_settled_runs_are_alike(runner: Runner) -> None:
 
 
 @needs_linux
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_devices_counters_are_read_after_it_has_finished_and_its_peak_starts_anew(
+    runner: Runner, counted: bool
+) -> None:
+    """The allocator's figures are put in its mouth, as there is no device here."""
+    text = """
+        from dataclasses import asdict
+        figures = {
+            "allocated_bytes": {"all": {"current": 1, "peak": 2}},
+            "reserved_bytes": {"all": {"current": 3, "peak": 4}},
+            "segment": {"all": {"allocated": 5, "freed": 6}},
+        } | ({"num_device_alloc": 7, "num_device_free": 8} if COUNTED else {})
+        for name in ("synchronize", "reset_peak_memory_stats"):
+            setattr(torch.cuda, name, lambda device, name=name: own.append(f"{name} {device}"))
+        torch.cuda.memory_stats_as_nested_dict = lambda device: own.append(f"read {device}") or figures
+        reader = Readers("cuda:0", nodes=True)
+        own.clear()
+        numbers.update(asdict(reader.sample()))
+        reader.tick()
+        """
+    record = run(runner, f"COUNTED = {counted}\n" + textwrap.dedent(text))
+    assert record.own == ["synchronize cuda:0", "read cuda:0", "reset_peak_memory_stats cuda:0"]
+    numbers = record.numbers
+    assert numbers.pop("ms") > 0
+    assert numbers.pop("host") > MIB
+    assert numbers == {
+        "allocated": 1,
+        "peak": 2,
+        "reserved": 3,
+        "peak_reserved": 4,
+        "mallocs": 7 if counted else 5,
+        "frees": 8 if counted else 6,
+        "nodes": 0,
+        "syncs": -1,
+    }
+
+
+@needs_linux
 def test_syncs_are_counted_whatever_the_code_does_to_warnings(runner: Runner) -> None:
     """torch's warning, raised by hand, as there is no device here."""
     text = """

@@ -170,8 +170,10 @@ def test_failures_of_the_executor_are_ours(executor: str, expected: str) -> None
 # Devices, with a torch of our own that says what it is told to.
 
 TORCH = """
-import os
+import os, sys
 from types import SimpleNamespace
+import runtime_verify.worker.probe
+runtime_verify.worker.probe.driver = lambda: "580.1"
 __version__ = "9.9"
 version = SimpleNamespace(cuda="13.0")
 PROPERTIES = [SimpleNamespace(name="One", total_memory=100), SimpleNamespace(name="Two", total_memory=200)]
@@ -186,9 +188,15 @@ cuda = SimpleNamespace(
 """
 
 
-def with_torch(folder: Path, devices: tuple[str, ...], touched: bool = False, asked: str = "pass") -> Runner:
+def with_torch(
+    folder: Path,
+    devices: tuple[str, ...],
+    touched: bool = False,
+    asked: str = "pass",
+    preload: tuple[str, ...] = ("torch",),
+) -> Runner:
     (folder / "torch.py").write_text(TORCH.format(touched=touched, asked=asked))
-    return Runner(devices, executor="runs:snippet", preload=("torch",), paths=(str(folder), HERE), memory_lane=2)
+    return Runner(devices, executor="runs:snippet", preload=preload, paths=(str(folder), HERE), memory_lane=2)
 
 
 @pytest.mark.parametrize(("theirs", "expected"), [(None, ["0", "1"]), ("4,GPU-abc", ["4", "GPU-abc"])])
@@ -232,6 +240,15 @@ def test_walls_that_the_driver_cannot_live_with_are_left_away(tmp_path: Path) ->
     with with_torch(tmp_path, ("cuda",), asked=asked) as opened:
         assert opened.machine.walls == 0
         assert len(opened.machine.devices) == 2
+
+
+def test_what_is_imported_beside_torch_is_left_away_when_it_spoils_the_driver(tmp_path: Path) -> None:
+    (tmp_path / "spoiler.py").write_text("")
+    asked = "assert 'spoiler' not in sys.modules"
+    with with_torch(tmp_path, ("cuda",), asked=asked, preload=("torch", "no_such_thing", "spoiler")) as opened:
+        assert len(opened.machine.devices) == 2
+        assert opened.machine.driver == "580.1"
+        assert opened.submit(order(device="cuda")).result(timeout=30).outcome is Outcome.ENDED
 
 
 def test_no_run_is_forked_from_a_server_that_has_touched_cuda(tmp_path: Path) -> None:
