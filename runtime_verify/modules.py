@@ -83,11 +83,12 @@ class Modules:
         return Place(dotted, found) if found is not None else None
 
     def _is_part(self, dotted: str, path: str) -> bool:
-        """Whether a library's name was found inside a package, which only imports it so when run as a script."""
+        """Whether a library's name was found deep in the project or inside a package: there the library is meant."""
         parts = dotted.split(".")
         folders = path.removesuffix("/__init__.py").split("/")
         above = folders[: len(folders) - len(parts)]
-        return parts[0] in OFTEN_INSTALLED and "/".join([*above, "__init__.py"]) in self._all()
+        inside = len(above) > 1 or "/".join([*above, "__init__.py"]) in self._all()
+        return parts[0] in OFTEN_INSTALLED and inside
 
     def relative(self, dotted: str, level: int, at: Place) -> Place | None:
         """The module that a relative name with leading dots means in the module `at`."""

@@ -340,6 +340,14 @@ def test_libraries_are_never_taken_from_the_project() -> None:
     assert set(cut(files, "a.py", "f")) == {"a"}
 
 
+def test_a_library_is_meant_where_a_package_has_a_part_of_its_name() -> None:
+    text = "from datasets import load_dataset\ndef f(): return load_dataset\n"
+    part = {"pkg/__init__.py": "", "pkg/datasets/__init__.py": "def load_dataset(): pass\n"}
+    assert set(cut({"pkg/a.py": text, **part}, "pkg/a.py", "f")) == {"pkg.a"}
+    own = {"a.py": text, "datasets.py": "def load_dataset(): pass\n"}
+    assert set(cut(own, "a.py", "f")) == {"a", "datasets"}
+
+
 def test_a_circle_of_imports_ends() -> None:
     files = {"a.py": "from b import g\ndef f(): return g()\n", "b.py": "import a\ndef g(): return a.f\n"}
     modules = cut(files, "a.py", "f")
