@@ -19,10 +19,9 @@ from runtime_verify.case import Case
 from runtime_verify.judge import unplanned, wants_more
 from runtime_verify.plan import Opener, Refused, plan_findings
 from runtime_verify.preview import preview_object, previewed
-from runtime_verify.processes import Unsupported
 from runtime_verify.progress import Progress
 from runtime_verify.report import Line
-from runtime_verify.run import CannotRun, Machine, NoCuda, NoTorch, Runner
+from runtime_verify.run import CannotRun, Machine, NoCuda, NoTorch, Runner, Unsupported
 from runtime_verify.trial import Trial, Variant, Wanted
 from runtime_verify.verdict import Kind, Verdict
 from torchmemlint.model import Finding
@@ -174,7 +173,9 @@ class _Verification:
 
     def _cases(self, findings: list[Finding]) -> Iterator[Case]:
         """The cases; what none can be made of is settled at once."""
-        for finding, plan in zip(findings, plan_findings(findings, self._opened), strict=True):
+        for finding, plan in zip(
+            findings, plan_findings(findings, self._opened, whole=bool(self._options.entry)), strict=True
+        ):
             if isinstance(plan, Refused):
                 self._settle(finding, unplanned(plan.reason.code, str(plan.reason)))
             else:
@@ -228,7 +229,7 @@ def _read(path: str) -> dict[str, evidence.Entry]:
 
 def _planned(findings: Sequence[Finding], opened: Opener, options: Options) -> Iterable[tuple[Finding, Case | Refused]]:
     chosen = _chosen(findings, options.only)
-    return zip(chosen, plan_findings(chosen, opened), strict=True)
+    return zip(chosen, plan_findings(chosen, opened, whole=bool(options.entry)), strict=True)
 
 
 def _chosen(findings: Sequence[Finding], only: Sequence[str]) -> list[Finding]:

@@ -11,8 +11,9 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import PurePath
 
-from runtime_verify.case import Case, Program, Unplanned
+from runtime_verify.case import Case, Module, Program, Unplanned
 from runtime_verify.marks import Mark, line_of, mark_in, statement_at
 from runtime_verify.modules import Modules, text_lines
 from runtime_verify.outline import first_line
@@ -36,15 +37,18 @@ class Refused:
     reason: Unplanned
 
 
-def plan_findings(findings: Iterable[Finding], opened: Opener, linted: bool = False) -> Iterator[Case | Refused]:
+def plan_findings(
+    findings: Iterable[Finding], opened: Opener, linted: bool = False, whole: bool = False
+) -> Iterator[Case | Refused]:
     """The cases of findings, in their order.
 
     opened  gives a finding's file as it was linted and its project; the same project object for all findings of one
             project keeps what was read of it.
     linted  the findings come from linting these very bytes in this run: the text as written need not be linted again.
+    whole   the user's own program is run: the flagged file as it is, with nothing cut out.
     """
     wanted = list(findings)
-    planner = Planner(wanted if linted else ())
+    planner = Planner(wanted if linted else (), whole)
     for finding in wanted:
         yield _planned(planner, finding, opened)
 
@@ -76,9 +80,11 @@ class Planner:
     """Plans findings, remembering each project's modules and what each file was found to fire.
 
     known  findings of files as they are now, which are not looked for again.
+    whole  programs keep the flagged file as it is, for a program that is run from its own start.
     """
 
-    def __init__(self, known: Iterable[Finding] = ()) -> None:
+    def __init__(self, known: Iterable[Finding] = (), whole: bool = False) -> None:
+        self._whole = whole
         self._known: dict[tuple[str, str], list[Finding]] = {}
         for finding in known:
             self._known.setdefault((finding.path, finding.code), []).append(finding)
@@ -161,6 +167,9 @@ class Planner:
         return _Pair((texts[0], marks[0]), (texts[1], marks[1]), len(others)) if marks[0].kept else None
 
     def _program(self, project: Project, source: Source, mark: Mark, function: str, graphs: tuple[str, ...]) -> Program:
+        if self._whole:
+            module = Module(PurePath(source.path).stem, source.path, "\n".join(text_lines(source)) + "\n")
+            return Program((module,), function, mark.line, mark.kept, graphs)
         if id(project) not in self._modules:
             self._modules[id(project)] = (project, Modules(project))
         try:

@@ -18,6 +18,7 @@ from torch import nn
 
 from runtime_verify.readings import EventKind, Lane, Order, Outcome, Record
 from runtime_verify.worker import roles
+from runtime_verify.worker.entry import Program
 from runtime_verify.worker.importing import Importer
 from runtime_verify.worker.library import Finished
 from runtime_verify.worker.readers import Readers
@@ -54,16 +55,21 @@ class Drive:
         enter(self._world)
         random.seed(self._order.seed)
         self._watch_hooks()
+        self._watch_losses()
         record = self._record
         try:
-            with Watch(self._readers.tick if self._memory else None, self._before_operation):
-                self._drive()
+            if self._order.entry:
+                Program(self._order, self._readers, record).run()
+            else:
+                with Watch(self._readers.tick if self._memory else None, self._before_operation):
+                    self._drive()
         except Finished:
             pass
         except OutOfMemory as error:
             record.outcome, record.detail = Outcome.OUT_OF_MEMORY, _said(error)
         except SystemExit as error:
-            record.outcome, record.detail = Outcome.EXITED, f"exit status {error.code}"
+            if error.code or not self._order.entry:
+                record.outcome, record.detail = Outcome.EXITED, f"exit status {error.code}"
         except Exception as error:
             record.outcome, record.detail = Outcome.RAISED, f"{_said(error)} ({_where(error)})"
         if not record.steps:
@@ -95,7 +101,7 @@ class Drive:
             self._recovery.operation()
 
     def _watch_hooks(self) -> None:
-        """Notes on which modules the code puts hooks, and the losses that it back-propagates."""
+        """Notes on which modules the code puts hooks."""
         world = self._world
 
         def watched(register: Callable[..., Any]) -> Callable[..., Any]:
@@ -108,6 +114,10 @@ class Drive:
 
         for name in HOOKS:
             setattr(nn.Module, name, watched(getattr(nn.Module, name)))
+
+    def _watch_losses(self) -> None:
+        """Notes the losses that the code back-propagates, to compare the variants by."""
+        world = self._world
         original: Any = torch.Tensor.backward
 
         def backward(loss: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -301,7 +311,7 @@ class Drive:
         if inspect.iscoroutine(result):
             asyncio.run(result)
             return
-        tensors = [tensor for tensor in tensors_in([result])]
+        tensors = list(tensors_in([result]))
         if self._memory and tensors:
             self._world.numbers["result"] = math.fsum(float(t.detach().double().abs().sum()) for t in tensors[:16])
         if name in TRAINING and torch.is_grad_enabled():
