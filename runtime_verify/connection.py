@@ -31,19 +31,7 @@ ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTORCH_NVML_BASED_CUDA_CHECK": "1", "OPE
 # step for the first thirty. Without it the host's bytes are exact.
 TUNABLES, NO_THREAD_CACHE = "GLIBC_TUNABLES", "glibc.malloc.tcache_count=0"
 
-# Our package is put in place by hand: the interpreter that has torch need not have us installed, and nothing of the
-# folder we were started in may stand in for a module of the library. argv: our folder, the socket's descriptor.
-BOOT = """\
-import importlib.util, sys
-folder, descriptor = sys.argv[1:]
-sys.path[:] = [place for place in sys.path if place]
-spec = importlib.util.spec_from_file_location("runtime_verify", folder + "/__init__.py",
-                                              submodule_search_locations=[folder])
-sys.modules["runtime_verify"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(sys.modules["runtime_verify"])
-from runtime_verify.server import main
-main(int(descriptor))
-"""
+BOOT = Path(__file__).with_name("boot.py")
 
 
 class Gone(Exception):
@@ -63,7 +51,7 @@ class Connection:
         self.socket.settimeout(SEND_S)
         with self._log.open("wb") as log, theirs:
             self._process = subprocess.Popen(
-                [python, "-c", BOOT, str(Path(__file__).parent), str(theirs.fileno())],
+                [python, str(BOOT), str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -31,6 +31,7 @@ class Room:
 
 
 PROCESS_ROOMS = (
+    "boot",
     "child",
     "connection",
     "dispatch",

@@ -464,6 +464,12 @@ def test_relative_search_paths_go_on_meaning_what_they_did(tmp_path: Path, monke
     assert record.numbers == {"value": 5}
 
 
+def test_no_module_of_ours_stands_in_for_one_of_the_users(shared: Runner) -> None:
+    """`run`, `plan` and `slice` are names that a project has, too."""
+    text = "import sys; own += [place for place in sys.path if place.endswith('runtime_verify') or not place]"
+    assert shared.submit(order(text)).result(timeout=30).own == []
+
+
 def test_the_users_process_imports_no_torch() -> None:
     text = """
         import sys
