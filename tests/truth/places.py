@@ -18,6 +18,7 @@ from truth.code import (
     dotted,
     is_empty_list,
     is_zero,
+    peeled,
     sum_at,
 )
 
@@ -26,8 +27,9 @@ LAYERS = frozenset(
 ) | frozenset(("LayerNorm", "GroupNorm", "Embedding", "BatchNorm3d", "InstanceNorm2d"))
 """Layers of torch.nn with parameters, whose call gives one tensor."""
 FROZEN_OR_TINY = ("gym", "requires_grad_(False)", "requires_grad = False", "requires_grad=False", "freeze", "frozen")
-LARGE = re.compile(r"conv2d|resnet|transformer|bert|gpt|unet|imagenet|cifar|densenet|vgg|lstm|diffusion|llama", re.I)
+LARGE = re.compile(r"resnet|transformer|bert|gpt|unet|imagenet|cifar|densenet|vgg|diffusion|llama", re.I)
 """Words of files whose networks have activations of many MiB."""
+KEEPING = frozenset(("append", "extend", "insert", "add", "update", "setdefault", "put", "appendleft"))
 ACCELERATED = (".cuda", ".to(", "cuda", "accelerator", "fabric")
 NEVER_AFTER = (ast.Return, ast.Raise, ast.Continue, ast.Break)
 
@@ -87,8 +89,38 @@ def _sums(code: Code) -> Iterator[Summed]:
             before = [one for one, name in backwards if name == found.value and code.loop_of(one) is loop]
             if not any(_goes_back(scope, one, found) for one in before):
                 continue
-            if starts_before(scope, loop, found):
+            if starts_before(scope, loop, found) and not _kept_elsewhere(scope, loop, found):
                 yield Summed(scope, loop, found)
+
+
+def _kept_elsewhere(scope: Scope, loop: Loop, found: Sum) -> bool:
+    """Another statement of the loop keeps the same value with its graph: then this one changes nothing."""
+    for node in ast.walk(loop):
+        if not isinstance(node, ast.Name) or node.id != found.value or not isinstance(node.ctx, ast.Load):
+            continue
+        inner: ast.AST = node
+        for outer in (scope.code.parents[node], *scope.code.above(scope.code.parents[node])):
+            if isinstance(outer, ast.expr) and peeled(outer):
+                break
+            if outer is found.node:
+                break
+            call = outer.func if isinstance(outer, ast.Call) and inner is not outer.func else None
+            if isinstance(call, ast.Attribute) and call.attr in KEEPING:
+                return True
+            if isinstance(outer, (ast.AugAssign, ast.Dict, ast.List, ast.Yield)):
+                return True
+            if isinstance(outer, ast.Assign) and _keeps(outer, found.value):
+                return True
+            if isinstance(outer, ast.stmt):
+                break
+            inner = outer
+    return False
+
+
+def _keeps(node: ast.Assign, value: str) -> bool:
+    """`total = total + loss`, or into what is no name: `self.last = loss`. Not `loss = loss / 4`."""
+    read = {one.id for one in ast.walk(node.value) if isinstance(one, ast.Name)} - {value}
+    return any(not isinstance(one, ast.Name) or one.id in read for one in node.targets)
 
 
 def _is_short(loop: Loop) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import itertools
 import json
 import sys
 import time
@@ -57,6 +58,12 @@ def trial_from_json(data: dict[str, Any]) -> Trial:
     return Trial(data["device"], data["entry"], tuple(runs))
 
 
+def read(path: str) -> Any:
+    """What a .json.gz holds."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return json.load(file)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split(":")[0] if __doc__ else None)
     parser.add_argument("mutants", help="what mutate.py wrote")
@@ -67,27 +74,26 @@ def main() -> int:
     parser.add_argument("--passes", type=int, default=1000, help="of the flagged line in a run, at most")
     parser.add_argument("--kind", action="append", help="only these kinds")
     parser.add_argument("--every", type=int, default=1, help="only one in so many")
+    parser.add_argument("--after", nargs="*", default=[], help="results of earlier runs: what is in them is left out")
+    parser.add_argument("--seconds", type=float, default=1e9, help="after so long no further mutant is begun")
     args = parser.parse_args()
-    with gzip.open(args.mutants, "rt", encoding="utf-8") as file:
-        mutants = json.load(file)
-    if args.kind:
-        mutants = [one for one in mutants if one["kind"] in args.kind]
-    mutants = mutants[:: args.every]
+    done = {one["key"] for path in args.after for one in read(path)}
+    mutants = [one for one in read(args.mutants) if not args.kind or one["kind"] in args.kind]
+    mutants = [one for one in mutants[:: args.every] if one["case"]["key"] not in done]
     results: list[dict[str, Any]] = []
     began = time.monotonic()
     with Runner((args.device,), memory_lane=args.processes, timeout_s=args.timeout) as runner:
         submits = Fewer(runner, args.passes)
-        cases = (from_json(one["case"]) for one in mutants)
+        in_time = itertools.takewhile(lambda _: time.monotonic() - began < args.seconds, mutants)
+        cases = (from_json(one["case"]) for one in in_time)
         terms = Terms((args.device,), at_once=args.processes + 2)
         for number, trial, found in carry_out(cases, lambda: submits, terms):
             one = mutants[number]
             results.append(
                 {"key": one["case"]["key"], "trial": trial_as_json(trial), "verdict": verdict.as_json(found)}
             )
-            print(
-                f"{len(results)}/{len(mutants)} {one['truth']} {one['kind']} {one['repository']}: {found.sentence}",
-                flush=True,
-            )
+            place = f"{one['truth']} {one['kind']} {one['repository']} {one['path']}:{one['line']}"
+            print(f"{len(results)}/{len(mutants)} {place}: {found.sentence}", flush=True)
     print(f"{len(results)} in {time.monotonic() - began:.0f} s")
     with gzip.open(args.out, "wt", encoding="utf-8") as file:
         json.dump(results, file)

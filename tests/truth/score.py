@@ -7,8 +7,6 @@ decides nothing. Records are judged anew, so the score is that of the judge at h
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -23,7 +21,7 @@ from runtime_verify.case import from_json
 from runtime_verify.judge import judge
 from runtime_verify.verdict import Kind, Verdict
 from truth.mutation import Truth
-from truth.run import trial_from_json
+from truth.run import read, trial_from_json
 
 RIGHT = {Truth.HARMFUL: Kind.CONFIRMED, Truth.HARMLESS: Kind.REFUTED}
 
@@ -95,16 +93,11 @@ def main() -> int:
     parser.add_argument("results", nargs="+", help="what run.py wrote")
     parser.add_argument("--most-wrong", type=float, default=2.0, help="percent of decided verdicts; exit 1 above it")
     args = parser.parse_args()
-    mutants = _read(args.mutants)
-    found = judged(mutants, [one for path in args.results for one in _read(path)])
+    mutants = read(args.mutants)
+    found = judged(mutants, [one for path in args.results for one in read(path)])
     print(report(found))
     decided = sum(one.verdict.decided for one in found)
     return int(100 * sum(one.wrong for one in found) > args.most_wrong * decided)
-
-
-def _read(path: str) -> Any:
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        return json.load(file)
 
 
 if __name__ == "__main__":
