@@ -17,13 +17,15 @@ import torch
 from torch import nn
 
 from runtime_verify.readings import EventKind, Lane, Order, Outcome, Record
-from runtime_verify.worker import roles
+from runtime_verify.worker import operators, roles
+from runtime_verify.worker.callables import unmade
+from runtime_verify.worker.control_flow import Runtime
 from runtime_verify.worker.entry import Program
 from runtime_verify.worker.importing import Importer
 from runtime_verify.worker.library import Finished
 from runtime_verify.worker.readers import Readers
+from runtime_verify.worker.recovery import Recovery
 from runtime_verify.worker.shapes import OutOfMemory, Watch
-from runtime_verify.worker.shield import Recovery, Runtime, unmade
 from runtime_verify.worker.sites import Sites
 from runtime_verify.worker.standin import Stand
 from runtime_verify.worker.standin_calls import tensors_in
@@ -53,6 +55,7 @@ class Drive:
     def run(self) -> Record:
         """The record; errors of the user's code are outcomes in it."""
         enter(self._world)
+        operators.install()
         random.seed(self._order.seed)
         self._watch_hooks()
         self._watch_losses()

@@ -11,8 +11,9 @@ from types import ModuleType
 from typing import Any
 
 from runtime_verify.readings import EventKind
-from runtime_verify.worker.instrument import RUNTIME, instrumented
+from runtime_verify.worker.instrument import instrumented
 from runtime_verify.worker.standin import Stand
+from runtime_verify.worker.syntax import RUNTIME
 from runtime_verify.worker.world import World
 
 REAL = frozenset({"torch", "torchvision", "numpy", "einops", "math", "scipy", "functorch"})

@@ -1,4 +1,4 @@
-"""Library calls that would leave the slice: loading files, starting processes, asking the network, reading arguments."""
+"""Library calls that would leave the slice: files, processes, the network, arguments; and wrappers left off."""
 
 from __future__ import annotations
 

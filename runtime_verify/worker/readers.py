@@ -38,6 +38,7 @@ class Readers:
         self._clock_only = clock_only
         self._syncs = SyncCount() if syncs and self._cuda else None
         self._host = host_meter()
+        self._base = 0 if self._cuda else self._host()
         self._highest = 0
         if self._cuda and not clock_only:
             torch.cuda.reset_peak_memory_stats(self._device)
@@ -55,7 +56,7 @@ class Readers:
         if self._cuda:
             return self._cuda_sample(ms, host, nodes)
         peak, self._highest = max(self._highest, host), host
-        return Sample(ms, allocated=host, peak=peak, host=host, nodes=nodes)
+        return Sample(ms, allocated=host - self._base, peak=peak - self._base, host=host, nodes=nodes)
 
     def tick(self) -> None:
         """To be called after each operation: on the CPU, sees how high allocation goes between samples."""

@@ -1,4 +1,4 @@
-"""Every torch operation of a run passes here: stand-ins get the shape that it wants, misfits are adapted, the rest logged.
+"""Every torch operation of a run passes here: stand-ins get the shape that it wants, misfits are adapted.
 
 The true operation always runs first; only where it fails are its arguments adapted ("repair"), and only where that
 fails too does something else take the place of its result ("fallback").
@@ -10,11 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.utils.checkpoint
 from torch.overrides import TorchFunctionMode
 
 from runtime_verify.readings import EventKind
-from runtime_verify.worker import adaptation
-from runtime_verify.worker.standin import Extent, Stand
+from runtime_verify.worker import adaptation, bounds, repairs
+from runtime_verify.worker.extents import Extent
+from runtime_verify.worker.standin import Stand
 from runtime_verify.worker.standin_calls import tensors_in
 from runtime_verify.worker.world import world
 
@@ -43,6 +45,8 @@ FACTORIES = frozenset(
 """Functions that make tensors; without a device they make them on the run's device."""
 
 OutOfMemory: type[Exception] = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
+# Checkpointing ends what it computes anew by an error of its own, once it has what it needs.
+EnoughRecomputed: type[Exception] = getattr(torch.utils.checkpoint, "_StopRecomputationError", OutOfMemory)
 
 
 class Watch(TorchFunctionMode):
@@ -65,13 +69,13 @@ class Watch(TorchFunctionMode):
         elif name in ("to", "cuda"):
             func = torch.Tensor.to if name == "cuda" and isinstance(args[0], torch.Tensor) else func
             args, kwargs = adaptation.moved(name, args, kwargs)
-        if name in adaptation.INDEXING:
-            args, kwargs = adaptation.within_bounds(name, args, kwargs)
+        if name in bounds.INDEXING:
+            args, kwargs = bounds.within_bounds(name, args, kwargs)
         if self._before is not None:
             self._before()
         try:
             done = func(*args, **kwargs)
-        except OutOfMemory:
+        except (OutOfMemory, EnoughRecomputed):
             raise
         except Exception as error:
             done = _rescued(func, name, args, kwargs, error)
@@ -149,7 +153,7 @@ def _inside(name: str, values: Any) -> Any:
 def _rescued(func: Any, name: str, args: Any, kwargs: dict[str, Any], error: Exception) -> Any:
     """The operation on adapted arguments; else a stand-in for its result."""
     what = f"{name}: {' '.join(str(error).split())[:160]}"
-    for adapted, keyed in adaptation.attempts(name, args, kwargs, error):
+    for adapted, keyed in repairs.attempts(name, args, kwargs, error):
         try:
             done = func(*adapted, **keyed)
         except OutOfMemory:

@@ -8,18 +8,16 @@ comes from a module's call carries that call's real output, so whatever is deriv
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
-from runtime_verify.readings import EventKind
 from runtime_verify.worker import roles
+from runtime_verify.worker.extents import Extent
+from runtime_verify.worker.sizes import Shape, deep_enough, materialised
 from runtime_verify.worker.world import TURNS, world
-
-Shape = tuple[int, ...]
 
 _TENSOR_API = frozenset(dir(torch.Tensor))
 _VAGUE = frozenset(
@@ -84,7 +82,6 @@ _VAGUE = frozenset(
 _CLEARLY_TENSOR = _TENSOR_API - _VAGUE - frozenset(dir(nn.Module)) - frozenset(dir(object)) - roles.SELF_RETURNING
 _SCALARS = frozenset({"item", "backward", "isnan", "isinf", "isfinite", "__float__"})
 _STATE = frozenset({"_tml_path", "_tml_core", "_tml_tensor", "_tml_children", "_tml_owner", "_tml_kept"})
-_WHOLE_NUMBERS = ("ids", "id", "token", "tokens", "label", "labels", "idx", "index", "indices", "length", "lengths")
 
 
 class Stand:
@@ -126,7 +123,7 @@ class Stand:
         """The tensor that this is from now on: of the wanted shape if it is asked for the first time."""
         if self._tml_tensor is None:
             core = self._tml_source() if dtype is None or dtype.is_floating_point else self._tml_core
-            made = _materialised(self._tml_path, core, shape, dtype)
+            made = materialised(self._tml_path, core, shape, dtype)
             vars(made)["_tml_made"] = True
             object.__setattr__(self, "_tml_tensor", made)
             object.__setattr__(self, "_tml_core", None)
@@ -230,7 +227,7 @@ class Stand:
             return Stand(f"{self._tml_path}[]", self._tml_core, None)
         if isinstance(key, (slice, tuple, torch.Tensor, type(Ellipsis), int)) or key is None:
             if isinstance(key, tuple) and self._tml_tensor is None:
-                return self._tml_as_tensor(_deep_enough(len([part for part in key if part is not None])))[key]
+                return self._tml_as_tensor(deep_enough(len([part for part in key if part is not None])))[key]
             if isinstance(key, slice) and not self._tml_tensorish():
                 return Stand(f"{self._tml_path}[]", None, None)
             return self._tml_as_tensor()[key]
@@ -373,46 +370,6 @@ class Stand:
         return func(*given, **named)
 
 
-class Base(nn.Module):
-    """A base class that is not there: a module that takes any arguments and has every attribute."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__()
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Base:
-        made = super().__new__(cls)
-        nn.Module.__init__(made)
-        return made
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing is left to do: attributes may be set before this is called, or it never is."""
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name.startswith("__") or name in ("_modules", "_parameters", "_buffers"):
-                raise
-            world().note(EventKind.STANDIN, f"self.{name}: an attribute of a base class that is not there")
-            made = Stand(f"self.{name}")
-            self.__dict__[name] = made
-            return made
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Computes as a stand-in module does."""
-        return Stand(type(self).__name__.lower() + "_net")(*args, **kwargs)
-
-
-_bases: dict[str, type] = {}
-
-
-def base_class(path: str) -> type:
-    """The base class that stands in for the class of that name."""
-    if path not in _bases:
-        _bases[path] = type(roles.last(path), (Base,), {})
-    return _bases[path]
-
-
 class _Handing:
     """A method that hands its owner back, as a stand-in or as the tensor that it is."""
 
@@ -443,169 +400,3 @@ class _Handing:
         return int(roles.number(self.name))
 
     __index__ = __int__
-
-
-class Extent:
-    """The shape of a tensor that has none yet: settled by how it is taken apart."""
-
-    def __init__(self, owner: Stand) -> None:
-        self.owner = owner
-
-    def of(self, dim: Any = None) -> Any:
-        """`size()` and `size(dim)`."""
-        return self if dim is None else self[int(dim)]
-
-    def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, slice):
-            depth = max(abs(part) for part in (key.start or 0, key.stop or 0, 2))
-            return tuple(self.owner._tml_as_tensor(_deep_enough(depth)).shape)[key]
-        place = int(key)
-        return self.owner._tml_as_tensor(_deep_enough(place + 1 if place >= 0 else -place)).shape[place]
-
-    def taken_apart(self, count: int) -> tuple[int, ...]:
-        """`b, c, h, w = x.shape`"""
-        sizes = tuple(self.owner._tml_as_tensor(default_shape(self.owner._tml_path, count)).shape)
-        if len(sizes) != count:
-            world().note(EventKind.REPAIR, f"a shape of {len(sizes)} taken for one of {count}")
-        return (sizes + (8,) * count)[:count]
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.owner._tml_as_tensor().shape)
-
-    def __len__(self) -> int:
-        return self.owner._tml_as_tensor().dim()
-
-    def __call__(self, dim: Any = None) -> Any:
-        return self.of(dim)
-
-    def __eq__(self, other: object) -> bool:
-        return tuple(self) == (tuple(other) if isinstance(other, (tuple, list, Extent)) else other)
-
-    def __hash__(self) -> int:
-        return id(self)
-
-    def __add__(self, other: Any) -> Any:
-        return tuple(self) + tuple(other)
-
-    def numel(self) -> int:
-        return self.owner._tml_as_tensor().numel()
-
-
-def default_shape(path: str, depth: int | None = None) -> Shape:
-    """A shape for a tensor of which nothing else is known, with `depth` dimensions where that is known.
-
-    Two dimensions: [rows, width]. Three: [batch, length, width]. Four: [batch, 4, side, side] pictures.
-    """
-    w = world()
-    if depth is None:
-        name = roles.last(path)
-        if roles.LOSS_FUNCTION.search(name) and roles.GRAPH.search(name):
-            return ()
-        return (w.rows, w.width)
-    picture = (w.batch, 4, w.image, w.image)
-    known: dict[int, Shape] = {0: (), 1: (w.rows,), 2: (w.rows, w.width), 3: (w.batch, w.length, w.width), 4: picture}
-    return known.get(depth, (w.batch, *[8] * (depth - 1)))
-
-
-def _deep_enough(depth: int) -> Shape:
-    return default_shape("", max(2, depth))
-
-
-def _materialised(path: str, core: torch.Tensor | None, shape: Shape | None, dtype: torch.dtype | None) -> torch.Tensor:
-    w = world()
-    name = roles.last(path)
-    if shape is None:
-        shape = default_shape(path)
-    if dtype is None:
-        whole = core is None and any(part in _WHOLE_NUMBERS for part in name.lower().split("_"))
-        dtype = torch.long if whole else torch.float32
-    w.decide(f"tensor {path}", [list(shape), str(dtype)])
-    w.note(EventKind.STANDIN, f"{path}: a tensor of shape {list(shape)}, {str(dtype).removeprefix('torch.')}")
-    if not dtype.is_floating_point:
-        return w.random(shape, dtype)
-    if core is not None:
-        made = w.shaped(core, shape)
-        return made if dtype == torch.float32 else made.to(dtype)
-    return w.random(shape, dtype)
-
-
-def _numeric(value: Any) -> bool:
-    return isinstance(value, (int, float, complex)) or (isinstance(value, Stand) and not value._tml_tensorish())
-
-
-def _binary(name: str) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
-    apply = getattr(operator, name)
-
-    def compute(one: Any, other: Any, mine: Stand) -> Any:
-        if isinstance(one, str) or isinstance(other, str):
-            return apply(str(one), str(other)) if name == "add" else str(one)
-        if _numeric(one) and _numeric(other):
-            return apply(*(roles.number(v._tml_path) if isinstance(v, Stand) else v for v in (one, other)))
-        if isinstance(one, (list, tuple)) or isinstance(other, (list, tuple)):
-            return mine
-        like = next((v for v in (one, other) if isinstance(v, torch.Tensor)), None)
-        values = [_operand(v, like) for v in (one, other)]
-        return apply(*values)
-
-    def forward(self: Any, other: Any) -> Any:
-        return compute(self, other, self)
-
-    def backward(self: Any, other: Any) -> Any:
-        return compute(other, self, self)
-
-    return forward, backward
-
-
-def _operand(value: Any, like: torch.Tensor | None) -> Any:
-    if not isinstance(value, Stand):
-        return value
-    if not value._tml_tensorish() and like is None:
-        return value._tml_as_tensor()
-    if not value._tml_tensorish():
-        return value._tml_plain() if roles.from_config(value._tml_path) else value._tml_as_tensor(tuple(like.shape))  # type: ignore[union-attr]
-    return value._tml_as_tensor(tuple(like.shape) if like is not None else None)
-
-
-def _comparison(name: str) -> Callable[[Any, Any], Any]:
-    apply = getattr(operator, name)
-
-    def compare(self: Any, other: Any) -> Any:
-        if other is None or isinstance(other, (str, bool, dict, list, tuple, type)):
-            return name == "ne"
-        if _numeric(self) and _numeric(other):
-            values = [roles.number(v._tml_path) if isinstance(v, Stand) else v for v in (self, other)]
-            return apply(*values)
-        like = other if isinstance(other, torch.Tensor) else None
-        return apply(_operand(self, like), _operand(other, like))
-
-    return compare
-
-
-for _name in (
-    "add",
-    "sub",
-    "mul",
-    "truediv",
-    "floordiv",
-    "mod",
-    "pow",
-    "matmul",
-    "and_",
-    "or_",
-    "xor",
-    "lshift",
-    "rshift",
-):
-    _forward, _backward = _binary(_name)
-    setattr(Stand, f"__{_name.rstrip('_')}__", _forward)
-    setattr(Stand, f"__r{_name.rstrip('_')}__", _backward)
-for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
-    setattr(Stand, f"__{_name}__", _comparison(_name))
-for _name in ("neg", "pos", "abs", "invert"):
-    setattr(
-        Stand,
-        f"__{_name}__",
-        lambda self, apply=getattr(operator, _name): apply(
-            self._tml_as_tensor() if self._tml_tensorish() else roles.number(self._tml_path)
-        ),
-    )
