@@ -3,7 +3,7 @@
 | file | what | with the fix | expected |
 |---|---|---|---|
 | `probe*.py` | one finding | the linter's own fix | confirmed |
-| `probe_fine*.py` | the right use that looks like the pattern, no finding | `probe_fine*.other.py`, changed as the rule's fix would change it | refuted |
+| `probe_fine*.py` | a right use that looks like it | `probe_fine*.other.py`, changed as a fix would | refuted |
 
 Each is run whole, as a script. In lookalikes a comment `# probe` marks the statement that is watched; where the
 other file lacks it, `# probe: gone` marks what now stands in its place.
@@ -100,10 +100,8 @@ def _opened(path: Path) -> Source:
 def findings(source: Source) -> list[Finding]:
     """What is reported of a probe by default."""
     default = [rule for rule in load_rules() if rule.default]
-    return [one for one in lint(source, default, Project(_Alone(source))) if one.confidence.rank >= MEDIUM]
-
-
-MEDIUM = Confidence.MEDIUM.rank
+    found = lint(source, default, Project(_Alone(source)))
+    return [one for one in found if one.confidence.rank >= Confidence.MEDIUM.rank]
 
 
 def _flagged(path: Path, rule: Rule) -> Probe:
@@ -133,18 +131,18 @@ def _lookalike(path: Path, rule: Rule) -> Probe:
             raise BadProbe(f"{one.path}: gives {[finding.code for finding in found]}, not nothing")
     assert rule.effect is not None
     case = Case(
-        "",
-        rule.code,
-        rule.name,
-        source.path,
-        _marked(source)[0],
-        0,
-        _headline(source),
-        rule.effect,
-        _headline(other),
-        Applicability.PROOF,
-        _program(source, *_marked(source)),
-        _program(other, *_marked(other)),
+        key="",
+        code=rule.code,
+        name=rule.name,
+        path=source.path,
+        line=_marked(source)[0],
+        column=0,
+        message=_headline(source),
+        effect=rule.effect,
+        fix_title=_headline(other),
+        applicability=Applicability.PROOF,
+        original=_program(source, *_marked(source)),
+        fixed=_program(other, *_marked(other)),
     )
     return Probe(path.stem, Kind.REFUTED, _keyed(case))
 

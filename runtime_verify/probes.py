@@ -18,7 +18,6 @@ from runtime_verify.case import Case
 from runtime_verify.decide import LOOKS
 from runtime_verify.judge import judge
 from runtime_verify.probe_files import FIXTURES, BadProbe, Probe, evidence_file, probes
-from runtime_verify.processes import Unsupported
 from runtime_verify.readings import Lane
 from runtime_verify.run import CannotRun, Runner
 from runtime_verify.trial import TIMED_PASSES, Run, Trial, Variant, Wanted
@@ -43,7 +42,7 @@ class Result:
     @property
     def open(self) -> bool:
         """Not to be settled here: the claim, or the probe itself, needs CUDA."""
-        return self.device == "cpu" and self.verdict.reason in (Reason.NEEDS_CUDA, Reason.NOT_RUN)
+        return self.device == "cpu" and (self.verdict.reason is Reason.NEEDS_CUDA or not self.probe.runs_on_cpu)
 
     @property
     def right(self) -> bool:
@@ -90,14 +89,28 @@ def _timed(case: Case, trial: Trial, device: str, runner: Submits) -> Trial:
 def told(result: Result) -> str:
     """A row of the table."""
     verdict, probe = result.verdict, result.probe
-    kind = f"{verdict.kind.value}{'' if result.right else ' (!)'}"
+    kind = "needs CUDA" if result.open else f"{verdict.kind.value}{'' if result.right else ' (!)'}"
     counts = dict(verdict.runs)
     runs = f"{counts.get('original', 0)}+{counts.get('fixed', 0)}"
     if timed := counts.get("timed original", 0):
         runs += f"+{timed} pairs"
-    numbers = "; ".join(_number(one) for one in verdict.metrics) or verdict.sentence.partition(": ")[2]
+    numbers = "; ".join(_number(one) for one in verdict.metrics)
+    if not result.right and not verdict.decided:
+        numbers = verdict.sentence.partition(": ")[2]
     head = f"{probe.case.code}  {probe.name:<22}  {kind:<16}  {verdict.tier.value if verdict.tier else '--':<4}"
     return f"{head}  {runs:<12}  {SAME[verdict.fix_safe.answer]:<13}  {numbers}".rstrip()
+
+
+def _shown(wanted: Sequence[Probe], coming: Iterable[Result]) -> Iterator[Result]:
+    """Prints the rows in order of the probes, each as soon as those before it are there."""
+    ready: dict[str, Result] = {}
+    rest = list(wanted)
+    for result in coming:
+        ready[result.probe.case.key] = result
+        while rest and rest[0].case.key in ready:
+            following = ready.pop(rest.pop(0).case.key)
+            print(told(following), flush=True)
+            yield following
 
 
 def _number(one: Measured) -> str:
@@ -149,7 +162,7 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     try:
         results = _run_all([code.upper() for code in asked.codes], asked.device, asked.write)
-    except (BadProbe, CannotRun, Unsupported, evidence.BadEvidence) as error:
+    except (BadProbe, CannotRun, evidence.BadEvidence) as error:
         print(f"probes: {error}", file=sys.stderr)
         return 2
     return 0 if all(result.right for result in results) else 1
@@ -164,12 +177,9 @@ def _run_all(codes: list[str], device: str, write: bool) -> list[Result]:
     wanted = probes(codes)
     if unknown := set(codes) - {probe.case.code for probe in wanted}:
         raise BadProbe(f"no probes of {', '.join(sorted(unknown))}")
-    results: list[Result] = []
     print(HEAD, flush=True)
     with Runner((device,), memory_lane=AT_A_TIME, timeout_s=TIMEOUT_S) as runner:
-        for result in run(wanted, "cuda:0" if device == "cuda" else device, runner):
-            results.append(result)
-            print(told(result), flush=True)
+        results = list(_shown(wanted, run(wanted, "cuda:0" if device == "cuda" else device, runner)))
     print(summed_up(results))
     if write:
         for path in keep(results):

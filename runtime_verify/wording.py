@@ -118,7 +118,7 @@ def sentence(
     """
     decisive = [one for one in metrics if one.decisive]
     claimed = [one for one in metrics if one.claimed]
-    beside = [one for one in metrics if not one.claimed]
+    beside = [one for one in metrics if not one.claimed or (decisive and not one.decisive and _shows(one))]
     told = "; ".join(apart(one) for one in decisive)
     if not told and kind is Kind.REFUTED:
         told = "; ".join(apart(one) for one in claimed)
@@ -135,6 +135,11 @@ def sentence(
     if beside:
         text += f"; also {'; '.join(aside(one) for one in beside)}"
     return f"{kind.value}: {text}"
+
+
+def _shows(one: Measured) -> bool:
+    """Whether a figure differs by what counts, and by more than two runs of one program do."""
+    return one.moved and abs(one.delta) > one.spread
 
 
 def _steadiness(measured: Sequence[Measured]) -> str:

@@ -67,6 +67,8 @@ def test_folder_belongs_to_a_rule_and_holds_no_orphans(folder: Path) -> None:
     assert folder.name.upper() in RULES, "a fixture folder is named after a rule"
     for golden in folder.rglob("*.fixed.py"):
         assert golden.with_name(golden.name.replace(".fixed.py", ".py")).exists(), f"{golden.name} has no source"
+    for other in folder.rglob("*.other.py"):
+        assert other.with_name(other.name.replace(".other.py", ".py")).exists(), f"{other.name} is other than what?"
     for path in folder.rglob("*"):
         assert path.is_dir() or path.suffix in {".py", ".json", ".toml"} or "__pycache__" in path.parts, (
             f"what is {path}?"
@@ -75,7 +77,7 @@ def test_folder_belongs_to_a_rule_and_holds_no_orphans(folder: Path) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_bad_fires_and_ok_is_silent(folder: Path) -> None:
-    """`bad*` files hold at least one expectation, `ok*` files none for their own rule."""
+    """`bad*` files expect something, `probe*` files one finding, `ok*` and `probe_fine*` files none of their rule."""
     code = folder.name.upper()
     for case in all_cases():
         if not case.name.startswith(f"{folder.name}/") or "/proj_" in case.name:
@@ -89,7 +91,9 @@ def test_bad_fires_and_ok_is_silent(folder: Path) -> None:
         ]
         if stem.startswith("bad"):
             assert fires, f"{case.name} expects nothing"
-        if stem.startswith("ok"):
+        elif stem.startswith("probe") and not stem.startswith("probe_fine"):
+            assert len(fires) == 1, f"{case.name} expects {len(fires)} findings, a probe is about one"
+        if stem.startswith(("ok", "probe_fine")):
             assert not fires, f"{case.name} expects a finding on line {fires[0].line if fires else 0}"
 
 

@@ -18,7 +18,10 @@ def effect_words(rule: Rule) -> str:
 
 
 def measured(code: str) -> list[dict[str, str]]:
-    """What the rule's probes gave on a device: sentence, device, torch. Written by `torchmemlint.faces.catalogue`."""
+    """What the rule's probes gave on a device: the probe's file, what it is about, a sentence, device, torch.
+
+    The file goes with the package and is written by `torchmemlint.faces.catalogue` from the probes' evidence.
+    """
     path = Path(__file__).resolve().parent.parent / "rules" / "measured.json"
     try:
         figures: dict[str, list[dict[str, str]]] = json.loads(path.read_text(encoding="utf-8"))
@@ -34,13 +37,23 @@ def explained(rule: Rule) -> list[Line]:
         [(rule.code, STYLES[rule.severity.value]), (f" {rule.name}", "bold")],
         [(f"{rule.severity.value}, {default}, since {rule.since}", "")],
         [(f"Effect: {effect_words(rule)}", "")],
-        *[
-            [(f"Measured on {one['device']}, torch {one['torch']}: {one['sentence']}", "")]
-            for one in measured(rule.code)
-        ],
         [],
+        *_evidence(measured(rule.code)),
         *[[(line, "bold" if line.startswith("#") else "")] for line in rule.doc.splitlines()],
     ]
+
+
+def _evidence(rows: list[dict[str, str]]) -> list[Line]:
+    """The measurements, device by device: what was run, then its verdict."""
+    lines: list[Line] = []
+    where = ""
+    for one in rows:
+        here = f"Measured on {one['device']}, torch {one['torch']}, as written and with the fix:"
+        if here != where:
+            lines.append([(here, "bold")])
+            where = here
+        lines.append([(f"- {one['about']}: ", ""), (one["sentence"], "")])
+    return [*lines, []] if lines else []
 
 
 def as_objects(rules: Iterable[Rule]) -> list[dict[str, Any]]:
