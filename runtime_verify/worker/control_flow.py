@@ -156,11 +156,7 @@ class Runtime(Expressions):
             kind = kind[0]
         text = "CUDA out of memory (raised to reach the handler)"
         if isinstance(kind, type) and issubclass(kind, BaseException):
-            try:
-                error = kind(text)
-            except Exception:
-                error = kind.__new__(kind)
-            raise error
+            raise _made(kind, text)  # bound to no name here: its traceback would hold it in turn
         raise RuntimeError(text)
 
     def exhausting(self, site: int) -> Recovery:
@@ -214,6 +210,14 @@ class Runtime(Expressions):
             return function
 
         return note
+
+
+def _made(kind: type[BaseException], text: str) -> BaseException:
+    """An error of a class whose constructor may want more than a text."""
+    try:
+        return kind(text)
+    except Exception:
+        return kind.__new__(kind)
 
 
 def _empty(values: Any) -> bool:

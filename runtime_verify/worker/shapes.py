@@ -79,6 +79,8 @@ class Watch(TorchFunctionMode):
             raise
         except Exception as error:
             done = _rescued(func, name, args, kwargs, error)
+            if done is _LOST:
+                raise
         if self._tick is not None:
             self._tick()
         return done
@@ -150,8 +152,11 @@ def _inside(name: str, values: Any) -> Any:
     return type(values)(done) if type(values) in (list, tuple) else tuple(done)
 
 
+_LOST = object()
+
+
 def _rescued(func: Any, name: str, args: Any, kwargs: dict[str, Any], error: Exception) -> Any:
-    """The operation on adapted arguments; else a stand-in for its result."""
+    """The operation on adapted arguments; else a stand-in for its result, or `_LOST` where there is none."""
     what = f"{name}: {' '.join(str(error).split())[:160]}"
     for adapted, keyed in repairs.attempts(name, args, kwargs, error):
         try:
@@ -164,12 +169,12 @@ def _rescued(func: Any, name: str, args: Any, kwargs: dict[str, Any], error: Exc
         return done
     if name == "backward":
         if world().finishing:
-            raise error
+            return _LOST
         world().note(EventKind.FALLBACK, what)
         return None
     inputs = list(tensors_in(args))
     if not inputs or not _operates(func):
-        raise error
+        return _LOST
     world().note(EventKind.FALLBACK, what)
     if name in ("__bool__", "__len__", "__int__", "__float__", "__index__", "item"):
         return {"__bool__": False, "__len__": 1, "item": 0.0, "__float__": 0.0}.get(name, 0)

@@ -68,7 +68,10 @@ class Shield:
         error = sys.exc_info()[1]
         assert error is not None
         if self.let_through(site, error):
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # its traceback now holds this frame, which would hold it in turn
         if isinstance(error, AttributeError) and is_users(type(getattr(error, "obj", None))):
             world().note(EventKind.STANDIN, f"self.{error.name}: an attribute that the slice does not set")
             return
