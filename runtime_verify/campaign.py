@@ -1,7 +1,7 @@
 """Runs cases to their verdicts: asks the judge what is missing, orders it, and hands back what comes.
 
-Knows the runner only as something to submit orders to. A few cases are under way at a time, so that verdicts
-come in about the order of the cases.
+Knows the runner only as something to submit orders to. Many cases are under way at a time, so that those which need
+a device alone, for its time, can wait until the others are done.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Terms:
 
     devices: tuple[str, ...] = ("cuda",)
     entry: str = ""
-    at_once: int = 8
+    at_once: int = 64
 
 
 class _Course:
@@ -101,6 +101,7 @@ def order_of(case: Case, wanted: Wanted, device: str, entry: str, decisions: dic
         wanted.lane is Lane.MEMORY and effect.scene is Scene.STEPS and effect.metric not in GRAPHLESS,
         decisions=decisions,
         fresh=effect.metric is Metric.RESERVED_BYTES_RETURNED,
+        syncs=wanted.lane is Lane.MEMORY and Metric.HOST_SYNCS in (effect.metric, *effect.also),
         entry=entry,
         root=os.getcwd() if entry else "",
     )

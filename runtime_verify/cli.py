@@ -164,7 +164,7 @@ class _Verification:
         if any(wants_more(case, fresh) for case in cases):
             devices = self._devices(self._open())
         jobs = self._options.jobs or AT_A_TIME
-        terms = Terms(devices, self._options.entry, 2 * jobs * len(devices))
+        terms = Terms(devices, self._options.entry, max(64, 2 * jobs * len(devices)))
         for number, trial, verdict in carry_out(cases, self._open, terms):
             case = cases[number]
             self._keep(case, trial, terms)

@@ -1,6 +1,7 @@
 """Which run may start on which device now: several side by side for memory, one alone for time.
 
-Pure; knows no processes. Runs start in the order they came, but for those that can go where no other may.
+Pure; knows no processes. Runs start in the order they came, but that those which want a device alone wait until no
+other waits for it: emptying it for each of them would leave it idle time and again.
 """
 
 from __future__ import annotations
@@ -44,12 +45,19 @@ def place(waiting: Sequence[Wish], bays: Sequence[Bay]) -> list[tuple[int, int]]
     started = []
     for wish in waiting:
         able = [bay for bay in bays if bay.open and fits(wish.device, bay.device)]
+        if wish.alone:
+            able = [bay for bay in able if not _wanted_shared(waiting, bay)]
         chosen = _alone(wish, able) if wish.alone else _shared(able)
         if chosen is not None:
             chosen.running += 1
             chosen.taken = wish.alone
             started.append((wish.number, bays.index(chosen)))
     return started
+
+
+def _wanted_shared(waiting: Sequence[Wish], bay: Bay) -> bool:
+    """Whether a run that shares waits for this bay."""
+    return any(not wish.alone and fits(wish.device, bay.device) for wish in waiting)
 
 
 def leave(bay: Bay) -> None:

@@ -53,6 +53,7 @@ class Order:
     passes     how often the flagged line should be passed at least; loops around it are cut off there.
     nodes      whether to count live graph nodes and host bytes at each reading (slow).
     decisions  what an earlier run decided, to be decided alike; None for the first.
+    syncs      whether host synchronisations are counted.
     fresh      whether each step starts with an empty allocator cache.
     entry      the user's own entry point ("train.py --epochs 1", "pkg.mod:function"), "" for the target alone.
     """
@@ -67,6 +68,7 @@ class Order:
     seed: int = 0
     decisions: dict[str, Any] | None = None
     fresh: bool = False
+    syncs: bool = False
     entry: str = ""
     root: str = ""
 

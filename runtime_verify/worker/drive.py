@@ -134,7 +134,7 @@ class Drive:
     def _count_up(self) -> None:
         """Sums of all parameters and gradients, to compare the variants by."""
         parameters = [
-            value for value in gc.get_objects() if isinstance(value, nn.Parameter) and value.device.type != "meta"
+            value for value in gc.get_objects() if nn.Parameter in type(value).__mro__ and value.device.type != "meta"
         ]
         sums: dict[str, list[float]] = {"parameters": [], "gradients": []}
         for parameter in parameters:
@@ -150,9 +150,27 @@ class Drive:
         program = self._order.program
         first, *others = program["modules"]
         modules = {module["name"]: (module["path"], module["text"], module["package"]) for module in others}
+        if not program["function"]:
+            self._script(first, modules)
+            return
+        module = self._load(first, modules, first["name"])
+        self._functions(module, program["function"])
+
+    def _script(self, first: dict[str, Any], modules: dict[str, tuple[str, str, bool]]) -> None:
+        """Runs a module's body; again where its work has to be known before it can be made to fail."""
+        recovering = self._order.scene == "out of memory"
+        for _ in range(Recovery.DRY + 1 if recovering else 1):
+            self._load(first, modules, "__main__")
+            self._step_ended()
+        if not self._world.passed and "nested" in self._found:
+            nested = self._found["nested"]
+            self._repeat(self._caller(nested, self._arguments(nested, None)), "nested")
+
+    def _load(self, first: dict[str, Any], modules: dict[str, tuple[str, str, bool]], name: str) -> ModuleType:
+        """The flagged module, its body run under the given name."""
+        program = self._order.program
         importer = Importer(self._world, modules, self._runtime)
-        script = not program["function"]
-        module = ModuleType("__main__" if script else first["name"])
+        module = ModuleType(name)
         importer.adopt(first["name"], module)
         if first["package"]:
             module.__path__ = []
@@ -168,13 +186,7 @@ class Drive:
             kept=program["kept"],
             exhausting=self._order.scene == "out of memory",
         )
-        if script:
-            self._step_ended()
-            if not self._world.passed and "nested" in self._found:
-                nested = self._found["nested"]
-                self._repeat(self._caller(nested, self._arguments(nested, None)), "nested")
-            return
-        self._functions(module, program["function"])
+        return module
 
     def _runtime(self, sites: Sites) -> Runtime:
         return Runtime(sites, self._on_pass, self._on_after, self._recovery, self._found)

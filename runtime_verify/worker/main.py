@@ -6,8 +6,9 @@ import time
 
 import torch
 
-from runtime_verify.readings import Lane, Order, Record
+from runtime_verify.readings import Event, EventKind, Lane, Order, Record
 from runtime_verify.worker.drive import Drive
+from runtime_verify.worker.guard import denials
 from runtime_verify.worker.readers import Readers, settle
 
 
@@ -16,8 +17,9 @@ def execute(order: Order) -> Record:
     began = time.perf_counter()
     timed = order.lane is Lane.TIME
     settle(order.device, order.seed, frozen=not timed)
-    readers = Readers(order.device, order.nodes, clock_only=timed)
+    readers = Readers(order.device, order.nodes, clock_only=timed, syncs=order.syncs)
     record = Drive(order, readers).run()
     record.device = torch.cuda.get_device_name(order.device) if order.device.startswith("cuda") else "cpu"
+    record.events += [Event(EventKind.DENIED, "", 0, text) for text in denials()]
     record.seconds = time.perf_counter() - began
     return record

@@ -141,6 +141,7 @@ _NUMBERS: tuple[tuple[str, float], ...] = (
     (r"(n_layers?|num_layers?|layers|depth|nlayers|num_blocks|n_blocks|blocks|num_hidden_layers)$", 2),
     (r"(num_classes|n_classes|nclass|classes|nc|num_labels|output_size|n_class|n_labels)$", 16),
     (r"(in_channels|in_ch|channels|input_nc|output_nc|img_channels|nc|n_channels|num_channels)$", 4),
+    (r".*(channel|filter|plane).*", 64),
     (r"(kernel_size|kernel|ks|k)$", 3),
     (r"(stride|dilation|groups|padding_idx)$", 1),
     (r"(padding|pad)$", 1),
