@@ -177,9 +177,10 @@ def _run_all(codes: list[str], device: str, write: bool) -> list[Result]:
     wanted = probes(codes)
     if unknown := set(codes) - {probe.case.code for probe in wanted}:
         raise BadProbe(f"no probes of {', '.join(sorted(unknown))}")
-    print(HEAD, flush=True)
+    device = "cuda:0" if device == "cuda" else device
     with Runner((device,), memory_lane=AT_A_TIME, timeout_s=TIMEOUT_S) as runner:
-        results = list(_shown(wanted, run(wanted, "cuda:0" if device == "cuda" else device, runner)))
+        print(HEAD, flush=True)
+        results = list(_shown(wanted, run(wanted, device, runner)))
     print(summed_up(results))
     if write:
         for path in keep(results):

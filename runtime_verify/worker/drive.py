@@ -160,10 +160,12 @@ class Drive:
         """Runs a module's body; again where its work has to be known before it can be made to fail."""
         recovering = self._order.scene == "out of memory"
         for _ in range(Recovery.DRY + 1 if recovering else 1):
+            if self._order.fresh:
+                self._hand_back()
             self._load(first, modules, "__main__")
             self._step_ended()
         if not self._world.passed and "nested" in self._found:
-            nested = self._found["nested"]
+            nested = self._callable("nested")
             self._repeat(self._caller(nested, self._arguments(nested, None)), "nested")
 
     def _load(self, first: dict[str, Any], modules: dict[str, tuple[str, str, bool]], name: str) -> ModuleType:
@@ -192,16 +194,22 @@ class Drive:
         return Runtime(sites, self._on_pass, self._on_after, self._recovery, self._found)
 
     def _functions(self, module: ModuleType, dotted: str) -> None:
-        function = self._found.get("target")
-        if function is None:
+        if "target" not in self._found:
             raise LookupError(f"the slice does not define {dotted}")
-        function = getattr(function, "__func__", function)
+        function = self._callable("target")
         owner = self._owner(module, dotted)
         call = self._caller(function, self._arguments(function, owner))
         self._repeat(call, dotted.rsplit(".", maxsplit=1)[-1])
         if not self._world.passed and "nested" in self._found:
-            nested = self._found["nested"]
+            nested = self._callable("nested")
             self._repeat(self._caller(nested, self._arguments(nested, None)), "nested")
+
+    def _callable(self, what: str) -> Any:
+        """The function with its decorators on, which may switch grad off; without where they make something else."""
+        decorated, bare = self._found[what], self._found[f"bare {what}"]
+        function = getattr(decorated, "__func__", decorated)
+        known = inspect.isfunction(function) and inspect.unwrap(function) is getattr(bare, "__func__", bare)
+        return function if known else bare
 
     def _owner(self, module: ModuleType, dotted: str) -> Any:
         """The instance whose method is run, made with stand-ins for what its constructor wants."""
