@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import operator
+import os
 import sys
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from runtime_verify.readings import EventKind
+from runtime_verify.worker import roles
 from runtime_verify.worker.callables import (
     PLAIN_TYPES,
     as_plain,
@@ -137,6 +139,9 @@ class Expressions(Shield):
             if isinstance(key, Stand) and isinstance(value, dict) and value:
                 return next(iter(value.values()))
             what = f"[{key!r}] of {type(value).__name__}"[:80]
+            if value is os.environ:
+                world().note(EventKind.STANDIN, f"environment variable {key}")
+                return str(roles.number(str(key).lower()))
             if isinstance(key, (Stand, Extent)) or value is None or isinstance(value, type(sys)):
                 world().note(EventKind.STANDIN, what)
                 return Stand("item")
@@ -158,7 +163,7 @@ class Expressions(Shield):
             if name in ("lt", "le", "gt", "ge", "eq", "ne"):
                 return False
             core = next((value for value in (one, other) if isinstance(value, torch.Tensor)), None)
-            return Stand("value", core)
+            return Stand("made", core)
 
     def among(self, site: int, one: Any, other: Any, absent: bool) -> bool:
         try:

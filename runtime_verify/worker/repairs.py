@@ -32,7 +32,7 @@ def attempts(name: str, args: Any, kwargs: dict[str, Any], error: Exception) -> 
     if name in SIZED:
         yield from _sized(values, kwargs)
         return
-    if name == "to" and len(values) > 1 and "device" in str(error):
+    if name == "to" and values:
         yield (values[0], world().device), {}
     if name in SHAPING and name not in LISTS_OF_TENSORS:
         yield (values[0], *(_size(value) for value in values[1:])), {key: _size(value) for key, value in kwargs.items()}

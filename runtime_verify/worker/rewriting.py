@@ -152,7 +152,9 @@ class Rewriter(ast.NodeTransformer):
         ]
         if watched:
             what = ast.Constant("target" if node is self.target else "nested")
-            node.decorator_list.append(self.ask("defined", node, what, ast.Constant(f"{name}:{line}")))
+            node.decorator_list.insert(0, self.ask("defined", node, what, ast.Constant(f"{name}:{line}")))
+            bare = ast.Constant("bare target" if node is self.target else "bare nested")
+            node.decorator_list.append(self.ask("defined", node, bare, ast.Constant(f"{name}:{line}")))
         return self._marked(node, node)
 
     def _bind_first(self, node: ast.FunctionDef | ast.AsyncFunctionDef, names: list[str]) -> None:
@@ -348,7 +350,7 @@ class Rewriter(ast.NodeTransformer):
         site = self.site(key)
         failed: list[ast.stmt] = [ast.Expr(ast.Call(runtime("failed"), [site], []))]
         if isinstance(done, ast.Return):
-            failed.append(ast.Return(ast.Call(runtime("lost"), [site, ast.Constant("result")], [])))
+            failed.append(ast.Return(ast.Call(runtime("lost"), [site, ast.Constant("made")], [])))
         for name in names:
             lost = ast.Call(runtime("lost"), [site, ast.Constant(name)], [])
             failed.append(ast.Assign([ast.Name(name, ast.Store())], lost))

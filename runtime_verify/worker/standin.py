@@ -189,7 +189,7 @@ class Stand:
         name = roles.last(self._tml_path)
         claimed = name in world().graphs and self._tml_owner is None
         likely = roles.GRAPH.search(name) and self._tml_tensorish() and not self._tml_path.endswith("[]")
-        return torch.is_grad_enabled() and bool(claimed or likely)
+        return bool(claimed or likely)
 
     def _tml_now(self) -> torch.Tensor | None:
         return self._tml_core if self._tml_core is not None else self._tml_tensor

@@ -135,7 +135,7 @@ class World:
                 return list(self._networks.values())[len(path) % MOST_NETWORKS]
             with torch.enable_grad():
                 self._networks[path] = Network(self.width, self.device)
-            self.decide(f"network {path}", len(self._networks))
+            self.decide(f"network {path}", True)
         return self._networks[path]
 
     def networks(self) -> Iterable[Network]:
