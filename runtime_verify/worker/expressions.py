@@ -142,7 +142,11 @@ class Expressions(Shield):
             if value is os.environ:
                 world().note(EventKind.STANDIN, f"environment variable {key}")
                 return str(roles.number(str(key).lower()))
-            if isinstance(key, (Stand, Extent)) or value is None or isinstance(value, type(sys)):
+            if callable(value) and isinstance(getattr(value, "__self__", None), torch.Tensor):
+                world().note(EventKind.REPAIR, "a tensor's size asked for as an attribute")
+                return self.item(site, value(), key)
+            absent = value is None or isinstance(error, KeyError)
+            if isinstance(key, (Stand, Extent)) or absent or isinstance(value, type(sys)):
                 world().note(EventKind.STANDIN, what)
                 return Stand("item")
             core = value if isinstance(value, torch.Tensor) else None

@@ -62,6 +62,10 @@ def _for_operation(name: str, values: list[Any], kwargs: dict[str, Any]) -> Iter
         yield tuple(_axis(values, 1, values[1].shape[0])), kwargs
     elif name in LISTS_OF_TENSORS:
         yield from _joined(name, values, kwargs)
+    elif name in ("gather", "index_select", "take_along_dim", "scatter", "scatter_") and len(values) > 2:
+        if isinstance(values[2], torch.Tensor) and isinstance(values[0], torch.Tensor):
+            most = max(1, min(values[0].shape, default=1))
+            yield (*values[:2], values[2].long().abs() % most, *values[3:]), kwargs
     elif name in ("view", "reshape"):
         yield from _viewed(values, kwargs)
     elif (name in PRODUCTS or name == "addmm") and len(values) > 1:
@@ -235,7 +239,7 @@ def _alike(name: str, values: list[Any], kwargs: dict[str, Any]) -> Iterator[tup
         shape = tuple(max(tensors, key=lambda tensor: tensor.numel()).shape)
         yield tuple(fitted(value, shape) if isinstance(value, torch.Tensor) else value for value in floats), kwargs
     first = values[0]
-    if isinstance(first, torch.Tensor) and not isinstance(values[-1], torch.Tensor):
+    if isinstance(first, torch.Tensor) and (len(values) == 1 or not isinstance(values[-1], torch.Tensor)):
         for depth in (2, 3, 4, 1):
             if first.dim() != depth:
                 yield (fitted(first, default_shape("", depth)), *values[1:]), kwargs

@@ -75,6 +75,9 @@ class Shield:
         if isinstance(error, AttributeError) and is_users(type(getattr(error, "obj", None))):
             world().note(EventKind.STANDIN, f"self.{error.name}: an attribute that the slice does not set")
             return
+        if "could not be broadcast together" in str(error):  # numpy's words
+            world().note(EventKind.STANDIN, "arrays whose sizes are made up")
+            return
         self.stood_in(site, error, "statement", None)
 
     def lost(self, site: int, name: str) -> Any:
