@@ -17,9 +17,8 @@ from made_records import MIB, PEAK, TIME, case, failed, record
 from runtime_verify import cli
 from runtime_verify.campaign import Terms, carry_out
 from runtime_verify.case import Unplanned
-from runtime_verify.processes import Unsupported
 from runtime_verify.readings import Lane, Order, Outcome, Record
-from runtime_verify.run import CannotRun, Machine, NoCuda, NoTorch
+from runtime_verify.run import CannotRun, Machine, NoCuda, NoTorch, Unsupported
 from runtime_verify.verdict import Kind
 from torchmemlint.faces.cli import main
 

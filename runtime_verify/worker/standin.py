@@ -16,6 +16,7 @@ from torch import nn
 
 from runtime_verify.worker import roles
 from runtime_verify.worker.extents import Extent
+from runtime_verify.worker.handing import Handing
 from runtime_verify.worker.sizes import Shape, deep_enough, materialised
 from runtime_verify.worker.world import TURNS, world
 
@@ -151,7 +152,7 @@ class Stand:
         if name in children:
             return children[name]
         if name in roles.SELF_RETURNING:
-            return _Handing(self, name)
+            return Handing(self, name)
         if name in ("shape", "size") and self._tml_is_shape_asked():
             return Extent(self)
         if name in _TENSOR_API and (name in _CLEARLY_TENSOR or self._tml_tensorish()) and not self._tml_settings(name):
@@ -368,35 +369,3 @@ class Stand:
 
         given, named = resolved(func, args, kwargs or {})
         return func(*given, **named)
-
-
-class _Handing:
-    """A method that hands its owner back, as a stand-in or as the tensor that it is."""
-
-    def __init__(self, owner: Stand, name: str) -> None:
-        self.owner, self.name = owner, name
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        from runtime_verify.worker.standin_calls import handed_on
-
-        return handed_on(self.owner, self.name, args, kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(Stand(f"{self.owner._tml_path}.{self.name}", None, self.owner), name)
-
-    def __bool__(self) -> bool:
-        return False
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(Stand(f"{self.owner._tml_path}.{self.name}", None, None))
-
-    def __getitem__(self, key: Any) -> Any:
-        return Stand(f"{self.owner._tml_path}.{self.name}", None, None)[key]
-
-    def __float__(self) -> float:
-        return float(roles.number(self.name))
-
-    def __int__(self) -> int:
-        return int(roles.number(self.name))
-
-    __index__ = __int__

@@ -66,7 +66,7 @@ def read(path: str) -> Any:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split(":")[0] if __doc__ else None)
-    parser.add_argument("mutants", help="what mutate.py wrote")
+    parser.add_argument("mutants", help="what mutate.py or findings.py wrote")
     parser.add_argument("--out", required=True, help="a .json.gz of what came out")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--processes", type=int, default=6, help="memory runs side by side")
@@ -92,7 +92,8 @@ def main() -> int:
             results.append(
                 {"key": one["case"]["key"], "trial": trial_as_json(trial), "verdict": verdict.as_json(found)}
             )
-            place = f"{one['truth']} {one['kind']} {one['repository']} {one['path']}:{one['line']}"
+            kind = f"{one['truth']} {one['kind']}" if "kind" in one else one["case"]["code"]
+            place = f"{kind} {one['repository']} {one['path']}:{one['line']}"
             print(f"{len(results)}/{len(mutants)} {place}: {found.sentence}", flush=True)
     print(f"{len(results)} in {time.monotonic() - began:.0f} s")
     with gzip.open(args.out, "wt", encoding="utf-8") as file:
