@@ -23,6 +23,12 @@ GRAPHLESS = frozenset({Metric.TIME_MS, Metric.DEVICE_ALLOCATIONS, Metric.HOST_SY
 """Claims for which nobody need count graph nodes, which is slow."""
 
 
+TOO_LARGE = frozenset({Outcome.OUT_OF_MEMORY, Outcome.HOST_MEMORY, Outcome.TIMEOUT})
+"""How a first run ends whose made-up sizes do not fit."""
+SMALL = 0
+"""The scale of values that are a fraction of the usual ones."""
+
+
 class Submits(Protocol):
     """The part of a runner that is needed here."""
 
@@ -51,6 +57,7 @@ class _Course:
         self.number, self.case = number, case
         self._device, self._terms = device, terms
         self._decisions: dict[int, dict[str, Any]] = {}  # by scale
+        self._small = False
         self.trial = Trial(device.partition(":")[0], bool(terms.entry))
         self._wanted = list(wants_more(case, self.trial))
         self._records: list[Record | None] = [None] * len(self._wanted)
@@ -73,11 +80,15 @@ class _Course:
             leading.add(wanted.scale)
             self._sent.add(place)
             decisions = self._decisions.get(wanted.scale)
-            yield place, order_of(self.case, wanted, self._device, self._terms.entry, decisions)
+            order = order_of(self.case, wanted, self._device, self._terms.entry, decisions)
+            yield place, replace(order, scale=SMALL if wanted.scale == 1 else 1) if self._small else order
 
     def take(self, place: int, record: Record) -> None:
         """A run has come back; when it was the last that was wanted, what is wanted next is asked."""
         wanted = self._wanted[place]
+        if self._too_large(record):
+            self._small, self._sent = True, set()
+            return
         self._records[place] = record
         self._decisions.setdefault(wanted.scale, record.decisions)
         if None in self._records:
@@ -86,6 +97,11 @@ class _Course:
         self.trial = replace(self.trial, runs=self.trial.runs + runs)
         self._wanted = list(wants_more(self.case, self.trial))
         self._records, self._sent = [None] * len(self._wanted), set()
+
+    def _too_large(self, record: Record) -> bool:
+        """Whether the first run did not come to the flagged line for its sizes: all runs are made smaller then."""
+        first = not self.trial.runs and not any(one is not None for one in self._records)
+        return first and not self._small and record.outcome in TOO_LARGE and not record.passes
 
 
 def order_of(case: Case, wanted: Wanted, device: str, entry: str, decisions: dict[str, Any] | None) -> Order:

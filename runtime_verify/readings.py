@@ -49,7 +49,7 @@ class Order:
     program    a Program of `runtime_verify.case` as JSON.
     scene      value of a Scene: what has to happen around the flagged code.
     device     "cuda", "cuda:1" or "cpu".
-    scale      factor on the sizes of stand-in values.
+    scale      factor on the sizes of stand-in values; 0 for a fraction of them.
     passes     how often the flagged line should be passed at least; loops around it are cut off there.
     nodes      whether to count live graph nodes and host bytes at each reading (slow).
     decisions  what an earlier run decided, to be decided alike; None for the first.

@@ -159,7 +159,7 @@ def test_inconclusive_findings_are_never_dropped(made: type[Made], capsys: pytes
     said = capsys.readouterr().out
     assert "TML302 inconclusive [T1]: it took too long and was stopped: after 120 s" in said
     assert "Inconclusive because of: 1 timeout" in said
-    assert len(RUNNERS[0].orders) == 1
+    assert len(RUNNERS[0].orders) == 2
 
 
 def test_a_report_in_a_file_has_frames_and_what_was_measured(
@@ -440,3 +440,20 @@ def test_timed_runs_come_in_pairs_after_the_memory_runs() -> None:
     timed = [order for order, _ in replying.pending if order.lane is Lane.TIME]
     assert [order.program["kept"] for order in timed] == [True, False, False, True] * 3
     assert all(order.passes == 40 and not order.nodes and order.decisions == {"a": 1} for order in timed)
+
+
+def test_what_does_not_fit_is_made_smaller_once() -> None:
+    class Full(Slow):
+        def submit(self, order: Order) -> Future[Record]:
+            future = super().submit(order)
+            fits = order.scale == 0 and self.ever
+            future.set_result(record(peak=10 * MIB) if fits else Record(Outcome.OUT_OF_MEMORY, "64 GiB"))
+            return future
+
+    for ever, kind in ((True, Kind.REFUTED), (False, Kind.INCONCLUSIVE)):
+        full = Full()
+        full.ever = ever  # type: ignore[attr-defined]
+        ((_, _, verdict),) = carry_out([case(PEAK)], lambda full=full: full, Terms())  # type: ignore[misc]
+        assert verdict.kind is kind
+        scales = [order.scale for order, _ in full.pending]
+        assert scales[:2] == [1, 0] and set(scales[1:]) == {0}

@@ -54,6 +54,9 @@ class World:
         self.batch = 16 * order.scale
         self.image = 64
         self.length = 128
+        if not order.scale:  # made small because the usual sizes do not fit
+            self.rows = self.width = 128
+            self.batch, self.image, self.length = 4, 32, 16
         self.sites: dict[str, Sites] = {}
         self.passed = 0
         self.turns = 0
