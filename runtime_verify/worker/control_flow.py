@@ -39,6 +39,8 @@ class Runtime(Expressions):
             wanted = self._sites.refusing.get(site)
         try:
             truth = bool(value)
+        except OutOfMemory:
+            raise
         except Exception:
             truth = False
         if wanted is not None and wanted != truth:

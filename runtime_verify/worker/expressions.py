@@ -32,6 +32,8 @@ from runtime_verify.worker.standin import Stand
 from runtime_verify.worker.standin_calls import called
 from runtime_verify.worker.world import world
 
+REPR = 114
+"""The conversion `!r` of a formatted value."""
 ARRAY_API = frozenset({"astype", "copy", "tobytes", "fill", "tofile", "asnumpy", "get"})
 """Methods of arrays that give the same values again."""
 
@@ -95,12 +97,15 @@ class Expressions(Shield):
             return bare_instance(function, hints)
         if isinstance(function, nn.Module):
             stand = Stand(f"{name.lower()}_net")
+        recovering, world().recovering = world().recovering, False  # this is no work that could run out of memory
         try:
             return called(stand, args, kwargs, hints)
         except OutOfMemory:
             raise
         except Exception:
             return Stand(hints[0] if hints else name)
+        finally:
+            world().recovering = recovering
 
     def attr(self, site: int, value: Any, name: str) -> Any:
         try:
@@ -178,9 +183,10 @@ class Expressions(Shield):
             return absent
 
     def shown(self, site: int, value: Any, conversion: int, spec: str = "") -> str:
+        recovering, self._recovery.inside = self._recovery.inside, False  # no work runs out of memory while it is shown
         try:
-            if conversion == 114:
-                value = repr(value)
-            return format(value, spec)
+            return format(repr(value) if conversion == REPR else value, spec)
         except Exception:
             return str(type(value).__name__)
+        finally:
+            self._recovery.inside = recovering
