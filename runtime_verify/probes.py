@@ -180,11 +180,15 @@ def _run_all(codes: list[str], device: str, write: bool) -> list[Result]:
     device = "cuda:0" if device == "cuda" else device
     with Runner((device,), memory_lane=AT_A_TIME, timeout_s=TIMEOUT_S) as runner:
         print(HEAD, flush=True)
-        results = list(_shown(wanted, run(wanted, device, runner)))
+        results: list[Result] = []
+        for result in _shown(wanted, run(wanted, device, runner)):
+            results.append(result)
+            rules_own = [one for one in results if one.probe.case.code == result.probe.case.code]
+            if write and len(rules_own) == sum(one.case.code == result.probe.case.code for one in wanted):
+                for path in keep(rules_own):  # as soon as a rule is done: an interruption loses no other
+                    print(f"wrote {path.relative_to(FIXTURES.parent).as_posix()}", flush=True)
     print(summed_up(results))
     if write:
-        for path in keep(results):
-            print(f"wrote {path.relative_to(FIXTURES.parent).as_posix()}")
         print("now: python -m torchmemlint.faces.catalogue")
     return results
 
