@@ -297,7 +297,13 @@ def test_interrupting_ends_everything(tmp_path: Path, jobs: str) -> None:
     write(tmp_path, **{f"m{number}_py": "import torch\nALPHA  # SLEEP\n" for number in range(4)})
     command = [sys.executable, "-m", "torchmemlint", *ISOLATED, "--jobs", jobs, "."]
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=tmp_path,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
     )
     patience = time.monotonic() + 60
     while not (tmp_path / "asleep").exists() and time.monotonic() < patience:
