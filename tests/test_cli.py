@@ -296,15 +296,11 @@ def test_a_file_that_kills_its_process_is_named_and_the_others_are_checked(tmp_p
 def test_interrupting_ends_everything(tmp_path: Path, jobs: str) -> None:
     write(tmp_path, **{f"m{number}_py": "import torch\nALPHA  # SLEEP\n" for number in range(4)})
     command = [sys.executable, "-m", "torchmemlint", *ISOLATED, "--jobs", jobs, "."]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, children too
     process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env=environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
+        command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
     )
+    signal.signal(signal.SIGINT, before)
     patience = time.monotonic() + 60
     while not (tmp_path / "asleep").exists() and time.monotonic() < patience:
         time.sleep(0.05)
