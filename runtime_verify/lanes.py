@@ -40,8 +40,8 @@ def place(waiting: Sequence[Wish], bays: Sequence[Bay]) -> list[tuple[int, int]]
     """Start what can start: pairs of the run's number and the bay's index, booked in `bays`."""
     wanted = {wish.number for wish in waiting}
     for bay in bays:
-        if bay.promised not in wanted:
-            bay.promised = None
+        if bay.promised not in wanted or _wanted_shared(waiting, bay):
+            bay.promised = None  # what shares goes first: a promise that it could not pass would hold both up
     started = []
     for wish in waiting:
         able = [bay for bay in bays if bay.open and fits(wish.device, bay.device)]

@@ -403,9 +403,11 @@ def test_nothing_outlives_the_users_process(number: int, tmp_path: Path) -> None
         "TMPDIR": str(tmp_path),
         "PYTHONPATH": os.pathsep.join([HERE, str(Path(HERE).parent)]),
     }
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, children too
     program = subprocess.Popen(
         [sys.executable, "-c", PROGRAM], env=environment, stderr=subprocess.PIPE, start_new_session=True
     )
+    signal.signal(signal.SIGINT, before)
     try:
         last = time.monotonic() + 20
         while time.monotonic() < last and not (told.exists() and len(told.read_text().split()) == 4):

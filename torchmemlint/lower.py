@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
@@ -523,9 +524,7 @@ def _format_text(text: str, raw: bool) -> str:
     text = text.replace("{{", "{").replace("}}", "}")
     if raw or "\\" not in text:
         return text
-    quoted = text.replace('"""', '\\"\\"\\"')
-    if quoted.endswith('"'):
-        quoted = quoted[:-1] + '\\"'
+    quoted = re.sub(r'(\\.)|"', lambda found: found[1] or '\\"', text, flags=re.DOTALL)
     try:
         return cast("str", ast.literal_eval(f'"""{quoted}"""'))
     except (SyntaxError, ValueError):
