@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import builtins
+import os
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.utils import data as torch_data
 
 from runtime_verify.readings import EventKind
@@ -126,7 +128,6 @@ _TYPES = {
     "ByteTensor": torch.uint8,
     "BoolTensor": torch.bool,
 }
-_EXITS = (sys.exit,)
 _TABLE: dict[int, Replacement] = {}
 _KEPT: list[Any] = []  # identities stay theirs while the objects live
 
@@ -139,8 +140,7 @@ def _replace(owner: Any, name: str, replacement: Replacement) -> None:
 
 
 def _fill() -> None:
-    for name in ("compile",):
-        _replace(torch, name, _first)
+    _replace(torch, "compile", _first)
     for name in ("script", "trace", "ignore", "unused", "export", "script_method"):
         _replace(torch.jit, name, _first)
     for owner, name in ((nn, "DataParallel"), (nn.parallel, "DistributedDataParallel"), (nn.parallel, "DataParallel")):
@@ -161,19 +161,12 @@ def _fill() -> None:
     _replace(torch, "set_default_tensor_type", _nothing)
     _replace(torch.autograd, "set_detect_anomaly", _nothing)
     _replace(time, "sleep", _nothing)
-    for ending in _EXITS:
-        _replace(sys.modules[ending.__module__], ending.__name__, _exited)
-    import builtins
-    import os
-    import os.path
-
+    _replace(sys, "exit", _exited)
     for name in ("exit", "quit"):
         _replace(builtins, name, _exited)
     _replace(builtins, "input", _constant(""))
     for name in ("makedirs", "mkdir", "remove", "rename", "system", "unlink", "chdir", "rmdir"):
         _replace(os, name, _nothing)
-    import torch.distributed as distributed
-
     answers = {"get_rank": 0, "get_world_size": 1, "is_initialized": False, "is_available": False}
     for name in dir(distributed):
         if (

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from runtime_verify.readings import EventKind
-from runtime_verify.worker.callables import (
-    is_users,
-)
+from runtime_verify.worker.callables import is_users
 from runtime_verify.worker.recovery import Recovery
 from runtime_verify.worker.shapes import EnoughRecomputed, OutOfMemory
 from runtime_verify.worker.sites import Sites

@@ -194,10 +194,3 @@ def tensors_in(values: Any, depth: int = 0) -> Iterator[torch.Tensor]:
                 yield from tensors_in(value[:8], depth + 1)
             elif isinstance(value, dict):
                 yield from tensors_in(list(value.values())[:8], depth + 1)
-
-
-def as_module(value: Any) -> nn.Module | None:
-    """The real module behind a value that is called with tensors."""
-    if isinstance(value, nn.Module):
-        return value
-    return world().network(value._tml_path) if isinstance(value, Stand) else None

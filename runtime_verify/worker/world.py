@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -140,10 +139,6 @@ class World:
                 self._networks[path] = Network(self.width, self.device)
             self.decide(f"network {path}", True)
         return self._networks[path]
-
-    def networks(self) -> Iterable[Network]:
-        """All real modules behind stand-ins."""
-        return self._networks.values()
 
     def forward(self, path: str, inputs: list[torch.Tensor]) -> torch.Tensor:
         """What a stand-in module computes: [rows, width], with a graph to parameters and inputs where grad is on."""
