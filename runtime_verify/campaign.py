@@ -16,15 +16,15 @@ from runtime_verify.case import Case, as_json
 from runtime_verify.judge import judge, wants_more
 from runtime_verify.readings import Lane, Order, Outcome, Record
 from runtime_verify.trial import Run, Trial, Variant, Wanted
-from runtime_verify.verdict import Verdict
+from runtime_verify.verdict import Reason, Verdict
 from torchmemlint.model import Metric, Scene
 
 GRAPHLESS = frozenset({Metric.TIME_MS, Metric.DEVICE_ALLOCATIONS, Metric.HOST_SYNCS, Metric.RESERVED_BYTES_RETURNED})
 """Claims for which nobody need count graph nodes, which is slow."""
 
 
-TOO_LARGE = frozenset({Outcome.OUT_OF_MEMORY, Outcome.HOST_MEMORY, Outcome.TIMEOUT})
-"""How a first run ends whose made-up sizes do not fit."""
+ILL_SIZED = frozenset({Reason.OOM_BOTH, Reason.HOST_MEMORY, Reason.TIMEOUT, Reason.CRASH, Reason.FALLBACK_ON_SLICE})
+"""What comes of made-up sizes that are too large, or that do not go together."""
 SMALL = 0
 """The scale of values that are a fraction of the usual ones."""
 
@@ -59,9 +59,10 @@ class _Course:
         self._decisions: dict[int, dict[str, Any]] = {}  # by scale
         self._small = False
         self.trial = Trial(device.partition(":")[0], bool(terms.entry))
-        self._wanted = list(wants_more(case, self.trial))
-        self._records: list[Record | None] = [None] * len(self._wanted)
+        self._wanted: list[Wanted] = []
+        self._records: list[Record | None] = []
         self._sent: set[int] = set()
+        self._ask()
 
     @property
     def done(self) -> bool:
@@ -84,24 +85,26 @@ class _Course:
             yield place, replace(order, scale=SMALL if wanted.scale == 1 else 1) if self._small else order
 
     def take(self, place: int, record: Record) -> None:
-        """A run has come back; when it was the last that was wanted, what is wanted next is asked."""
-        wanted = self._wanted[place]
-        if self._too_large(record):
-            self._small, self._sent = True, set()
-            return
+        """A run has come back; when it was the last that was wanted, what is wanted next is asked.
+
+        A case that cannot be decided for its made-up sizes is begun again with smaller ones.
+        """
         self._records[place] = record
-        self._decisions.setdefault(wanted.scale, record.decisions)
+        self._decisions.setdefault(self._wanted[place].scale, record.decisions)
         if None in self._records:
             return
         runs = tuple(Run(one, made) for one, made in zip(self._wanted, self._records, strict=True) if made is not None)
         self.trial = replace(self.trial, runs=self.trial.runs + runs)
+        self._ask()
+        own = bool(self._terms.entry)  # the user's own program has its own sizes
+        if self.done and not (self._small or own) and judge(self.case, self.trial).reason in ILL_SIZED:
+            self._small, self._decisions = True, {}
+            self.trial = replace(self.trial, runs=())
+            self._ask()
+
+    def _ask(self) -> None:
         self._wanted = list(wants_more(self.case, self.trial))
         self._records, self._sent = [None] * len(self._wanted), set()
-
-    def _too_large(self, record: Record) -> bool:
-        """Whether the first run did not come to the flagged line for its sizes: all runs are made smaller then."""
-        first = not self.trial.runs and not any(one is not None for one in self._records)
-        return first and not self._small and record.outcome in TOO_LARGE and not record.passes
 
 
 def order_of(case: Case, wanted: Wanted, device: str, entry: str, decisions: dict[str, Any] | None) -> Order:

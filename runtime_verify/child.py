@@ -6,6 +6,7 @@ Called in a process just forked; does not return. May import the worker's rooms,
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import importlib
 import io
 import os
@@ -28,6 +29,9 @@ HOME_LIKE = ("HOME", "TMPDIR", "TMP", "TEMP", "PWD", "XDG_CACHE_HOME", "XDG_CONF
 
 # What the driver compiles for a device that a library was not built for, shared by all runs; the driver writes there.
 CUDA_CACHE = "cuda-cache"
+
+# So long before its time is over a child prints where it is.
+TRACE_S = 1.0
 
 # Status of a child whose answer's descriptor was closed by what it ran.
 UNANSWERED = 117
@@ -66,6 +70,7 @@ def answer(job: Job, setting: Setting, folder: str) -> dict[str, Any]:
         order = order_from_json(job.order)
         if setting.guarded:
             function_named("runtime_verify.worker.guard:lock_down")(folder)
+        faulthandler.dump_traceback_later(max(job.timeout_s - TRACE_S, job.timeout_s / 2))
         record = execute(order)
         if not isinstance(record, Record):
             return _broken(f"{setting.executor} returned {type(record).__name__}, not a Record")

@@ -43,7 +43,7 @@ class Setting:
     guarded: bool = True
     timeout_s: float = 120.0
     host_bytes: int = 8 * GIB
-    output_bytes: int = 16 * MIB
+    output_bytes: int = 256 * MIB
     file_bytes: int = 2 * GIB
     device_fraction: float = 1.0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import select
 import signal
@@ -40,6 +41,9 @@ FAMILY_S = 0.25
 # How much of what was printed is kept: the end, where the error is.
 KEPT_OUTPUT = 16 * 1024
 PIPE_READ = 256 * 1024
+# What faulthandler prints, and the frames in it that are the user's.
+TIMED_OUT = "Timeout ("
+USERS_FRAME = re.compile(r'^  File "([^/"<][^"]*)", line (\d+) in ', re.MULTILINE)
 
 
 def watch(job: Job, setting: Setting, folder: str, report_to: int, kept: frozenset[int], parent: int) -> None:
@@ -135,6 +139,12 @@ class Watch:
                 self.status = status
                 return self._read_answer({self._answers})
 
+    def _place(self) -> str:
+        """Where in the user's code it was shortly before, as it printed; their files have no absolute paths here."""
+        _, _, trace = self.printed().rpartition(TIMED_OUT)
+        found = USERS_FRAME.search(trace)
+        return f", at {found[1]}:{found[2]}" if found else ""
+
     def drain(self) -> None:
         """Read what is left of the output. Processes that got away may still hold the pipe, so do not wait."""
         while self._printed_bytes <= self._setting.output_bytes and self._read(self._prints, self._keep):
@@ -158,7 +168,7 @@ class Watch:
     def _over_limits(self) -> Ending | None:
         now = time.monotonic()
         if now > self._deadline:
-            return Ending(Outcome.TIMEOUT, "took longer than it may and was killed")
+            return Ending(Outcome.TIMEOUT, f"took longer than it may and was killed{self._place()}")
         if now > self._family_at + FAMILY_S:
             self._family_at = now
             self._family_bytes = sum(share(pid) for pid in descendants(os.getpid()) if pid != self._pid)

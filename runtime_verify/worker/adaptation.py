@@ -11,6 +11,7 @@ from runtime_verify.worker.sizes import default_shape
 from runtime_verify.worker.standin import Stand
 from runtime_verify.worker.world import world
 
+DIFFERENTIATING = frozenset({"grad", "backward"})
 LISTS_OF_TENSORS = frozenset(
     {"cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "block_diag", "meshgrid"}
 )

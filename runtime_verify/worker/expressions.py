@@ -76,11 +76,16 @@ class Expressions(Shield):
         own: bool,
     ) -> Any:
         name = getattr(function, "__name__", type(function).__name__)
+        tensor = getattr(function, "__self__", None)
+        if name == "transpose" and isinstance(tensor, torch.Tensor):
+            world().note(EventKind.REPAIR, "transpose() of a tensor, as of an array")
+            axes = args or tuple(range(tensor.dim()))[::-1]
+            return tensor.permute(axes) if len(axes) == tensor.dim() else tensor
         stand = Stand(name)
         values = [*args, *kwargs.values()]
         absent = isinstance(error, (OSError, NotImplementedError)) or is_denied(error)
         foreign = not own and not is_torchs(function)
-        made = isinstance(error, TypeError) and hasattr(getattr(function, "__self__", None), "_tml_made")
+        made = isinstance(error, TypeError) and hasattr(tensor, "_tml_made")
         if (
             foreign
             or made

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from runtime_verify.worker import roles
+from runtime_verify.worker.sizes import number
 
 if TYPE_CHECKING:
     from runtime_verify.worker.standin import Stand
@@ -35,10 +35,10 @@ class Handing:
         return _stand(f"{self.owner._tml_path}.{self.name}", None, None)[key]
 
     def __float__(self) -> float:
-        return float(roles.number(self.name))
+        return float(number(self.name))
 
     def __int__(self) -> int:
-        return int(roles.number(self.name))
+        return int(number(self.name))
 
     __index__ = __int__
 

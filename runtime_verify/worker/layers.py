@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from runtime_verify.readings import EventKind
-from runtime_verify.worker import roles
 from runtime_verify.worker.adaptation import fitted
+from runtime_verify.worker.sizes import number
 from runtime_verify.worker.standin import Stand
 from runtime_verify.worker.world import world
 
@@ -85,5 +85,5 @@ def _layer_value(value: Any, name: str) -> Any:
         return value
     if name == "device":
         return world().device
-    number = roles.number(value._tml_path)
-    return number if name in ("p", "dropout", "eps", "momentum") else max(1, int(number))
+    made = number(value._tml_path)
+    return made if name in ("p", "dropout", "eps", "momentum") else max(1, int(made))

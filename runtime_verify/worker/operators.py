@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from runtime_verify.worker import roles
+from runtime_verify.worker.sizes import number
 from runtime_verify.worker.standin import Stand
 
 
@@ -23,7 +24,7 @@ def _binary(name: str) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], 
         if isinstance(one, str) or isinstance(other, str):
             return apply(str(one), str(other)) if name == "add" else str(one)
         if _numeric(one) and _numeric(other):
-            return apply(*(roles.number(v._tml_path) if isinstance(v, Stand) else v for v in (one, other)))
+            return apply(*(number(v._tml_path) if isinstance(v, Stand) else v for v in (one, other)))
         if isinstance(one, (list, tuple)) or isinstance(other, (list, tuple)):
             return mine
         like = next((v for v in (one, other) if isinstance(v, torch.Tensor)), None)
@@ -56,7 +57,7 @@ def _comparison(name: str) -> Callable[[Any, Any], Any]:
         if other is None or isinstance(other, (str, bool, dict, list, tuple, type)):
             return name == "ne"
         if _numeric(self) and _numeric(other):
-            values = [roles.number(v._tml_path) if isinstance(v, Stand) else v for v in (self, other)]
+            values = [number(v._tml_path) if isinstance(v, Stand) else v for v in (self, other)]
             return apply(*values)
         like = other if isinstance(other, torch.Tensor) else None
         return apply(_operand(self, like), _operand(other, like))
@@ -73,7 +74,7 @@ def _unary(name: str) -> Callable[[Stand], Any]:
     apply = getattr(operator, name)
 
     def compute(self: Stand) -> Any:
-        return apply(self._tml_as_tensor() if self._tml_tensorish() else roles.number(self._tml_path))
+        return apply(self._tml_as_tensor() if self._tml_tensorish() else number(self._tml_path))
 
     return compute
 

@@ -32,12 +32,16 @@ def attempts(name: str, args: Any, kwargs: dict[str, Any], error: Exception) -> 
     if name in SIZED:
         yield from _sized(values, kwargs)
         return
+    if name == "einsum":
+        yield from _summed(values)
+        return
     if name == "to" and values:
         yield (values[0], world().device), {}
     if name in SHAPING and name not in LISTS_OF_TENSORS:
         yield (values[0], *(_size(value) for value in values[1:])), {key: _size(value) for key, value in kwargs.items()}
     if name in ("__getitem__", "__setitem__") and len(values) > 1:
         yield (values[0], _whole_key(values[1]), *values[2:]), kwargs
+        yield from _backwards(values)
     same = _one_device(values)
     if same is not None:
         yield tuple(same), kwargs
@@ -62,10 +66,10 @@ def _for_operation(name: str, values: list[Any], kwargs: dict[str, Any]) -> Iter
         yield tuple(_axis(values, 1, values[1].shape[0])), kwargs
     elif name in LISTS_OF_TENSORS:
         yield from _joined(name, values, kwargs)
-    elif name in ("gather", "index_select", "take_along_dim", "scatter", "scatter_") and len(values) > 2:
-        if isinstance(values[2], torch.Tensor) and isinstance(values[0], torch.Tensor):
-            most = max(1, min(values[0].shape, default=1))
-            yield (*values[:2], values[2].long().abs() % most, *values[3:]), kwargs
+    elif name in ("gather", "index_select", "take_along_dim", "scatter", "scatter_"):
+        yield from _indexed(name, values, kwargs)
+    elif name in ("interpolate", "upsample") and isinstance(values[0], torch.Tensor):
+        yield from _resized(values, kwargs)
     elif name in ("view", "reshape"):
         yield from _viewed(values, kwargs)
     elif (name in PRODUCTS or name == "addmm") and len(values) > 1:
@@ -90,9 +94,77 @@ def _one_index(values: list[Any], kwargs: dict[str, Any], text: str) -> Iterator
 
 def _sized(values: list[Any], kwargs: dict[str, Any]) -> Iterator[Attempt]:
     sizes = [_size(value) for value in values]
+    kwargs = {key: value if key in ("device", "dtype") else _size(value) for key, value in kwargs.items()}
     yield tuple(sizes), kwargs
     whole = tuple(size for size in sizes if isinstance(size, int))
     yield (whole,), {key: value for key, value in kwargs.items() if key in ("device", "dtype")}
+
+
+def _summed(values: list[Any]) -> Iterator[Attempt]:
+    """`einsum` of operands in which each letter has one size: the largest that any of them gives it."""
+    operands = [value for value in values[1:] if isinstance(value, torch.Tensor)]
+    letters = str(values[0]).replace(" ", "").partition("->")[0].split(",")
+    if len(operands) != len(letters) or any("." in one for one in letters):
+        return
+    sizes: dict[str, int] = {}
+    for names, operand in zip(letters, operands, strict=True):
+        for place, letter in enumerate(names):
+            size = operand.shape[place] if len(names) == operand.dim() else 1
+            sizes[letter] = max(sizes.get(letter, 1), size)
+    shapes = [tuple(sizes[letter] for letter in names) for names in letters]
+    yield (values[0], *(fitted(one.float(), shape) for one, shape in zip(operands, shapes, strict=True))), {}
+
+
+def _backwards(values: list[Any]) -> Iterator[Attempt]:
+    """`array[:, ::-1]`, which tensors do not know."""
+    key = values[1] if isinstance(values[1], tuple) else (values[1],)
+    turned = [
+        place
+        for place, part in enumerate(key)
+        if isinstance(part, slice) and isinstance(part.step, int) and part.step < 0
+    ]
+    if turned and turned[-1] < values[0].dim():
+        forth = tuple(slice(None, None, -part.step) if place in turned else part for place, part in enumerate(key))
+        yield (values[0].flip(turned), forth, *values[2:]), {}
+
+
+def _indexed(name: str, values: list[Any], kwargs: dict[str, Any]) -> Iterator[Attempt]:
+    """Whole numbers within bounds for an index, of the shape that the values have along the other dimensions."""
+    given = [*values, *(kwargs[key] for key in ("dim", "index")[max(0, len(values) - 1) :] if key in kwargs)]
+    rest = {key: value for key, value in kwargs.items() if key not in ("dim", "index")}
+    if len(given) < 3 or not all(isinstance(given[place], torch.Tensor) for place in (0, 2)):
+        return
+    first, dim, index = given[:3]
+    most = max(1, min(first.shape, default=1))
+    whole = index.long().abs() % most
+    yield (first, dim, whole, *given[3:]), rest
+    if name in ("gather", "take_along_dim") and isinstance(dim, int) and first.dim() and index.dim():
+        shape = list(first.shape)
+        shape[dim] = index.shape[dim] if index.dim() == first.dim() else 1
+        yield (first, dim, fitted(whole.float(), tuple(shape)).long() % most), rest
+
+
+def _resized(values: list[Any], kwargs: dict[str, Any]) -> Iterator[Attempt]:
+    """A picture's new size, with as many numbers as it has sides."""
+    size = values[1] if len(values) > 1 else kwargs.get("size")
+    sides = list(values[0].shape[2:])
+    if isinstance(size, (list, tuple)) and sides:
+        fitting = (sides + [_size(one) for one in size])[-len(sides) :]
+        yield (values[0], fitting, *values[2:]), {key: value for key, value in kwargs.items() if key != "size"}
+
+
+def _gradients(values: list[Any], kwargs: dict[str, Any], text: str) -> Iterator[Attempt]:
+    """Gradients of outputs that depend on what they are asked of."""
+    outputs, inputs = (list(value) if isinstance(value, (list, tuple)) else [value] for value in values[:2])
+    sources = [
+        one if one.requires_grad else one.detach().float().requires_grad_()
+        for one in inputs
+        if isinstance(one, torch.Tensor)
+    ]
+    parts = [one.float().pow(2).sum() for one in [*outputs, *sources] if isinstance(one, torch.Tensor)]
+    if sources and parts:
+        kept: dict[str, Any] = {key: kwargs[key] for key in ("retain_graph", "create_graph") if key in kwargs}
+        yield (sum(parts[1:], parts[0]), tuple(sources)), kept
 
 
 LARGEST_SIZE = 4096
@@ -247,6 +319,7 @@ def _alike(name: str, values: list[Any], kwargs: dict[str, Any]) -> Iterator[tup
 
 _ALONE = {
     "backward": _backward,
+    "grad": _gradients,
     "__array__": _on_host,
     "numpy": _on_host,
     "__index__": _one_index,

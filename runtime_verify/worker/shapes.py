@@ -69,7 +69,7 @@ class Watch(TorchFunctionMode):
         elif name in ("to", "cuda"):
             func = torch.Tensor.to if name == "cuda" and isinstance(args[0], torch.Tensor) else func
             args, kwargs = adaptation.moved(name, args, kwargs)
-        if name in bounds.INDEXING:
+        if name in bounds.PARAMETERS:
             args, kwargs = bounds.within_bounds(name, args, kwargs)
         if self._before is not None:
             self._before()
@@ -142,7 +142,7 @@ def _inside(name: str, values: Any) -> Any:
         if isinstance(value, Extent):
             value = tuple(value)
         elif isinstance(value, Stand):
-            if name in adaptation.LISTS_OF_TENSORS or like is not None:
+            if name in adaptation.LISTS_OF_TENSORS | adaptation.DIFFERENTIATING or like is not None:
                 value = value._tml_as_tensor(tuple(like.shape) if like is not None else None)
             else:
                 value = int(value)

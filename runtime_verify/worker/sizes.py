@@ -11,6 +11,16 @@ from runtime_verify.worker.world import world
 Shape = tuple[int, ...]
 
 
+MOST = 4
+"""What a number that is made up comes to at the smallest scale, at most."""
+
+
+def number(path: str) -> int | float:
+    """The number that a stand-in is where a number is wanted."""
+    usual = roles.number(path)
+    return usual if world().order.scale else min(usual, MOST)
+
+
 def default_shape(path: str, depth: int | None = None) -> Shape:
     """A shape for a tensor of which nothing else is known, with `depth` dimensions where that is known.
 

@@ -17,9 +17,11 @@ from torch import nn
 from runtime_verify.worker import roles
 from runtime_verify.worker.extents import Extent
 from runtime_verify.worker.handing import Handing
-from runtime_verify.worker.sizes import Shape, deep_enough, materialised
+from runtime_verify.worker.sizes import Shape, deep_enough, materialised, number
 from runtime_verify.worker.world import TURNS, world
 
+DEEPEST = 5
+"""What is so many levels inside something stood in for has no elements: a walk down a tree comes to an end."""
 _TENSOR_API = frozenset(dir(torch.Tensor))
 _VAGUE = frozenset(
     [
@@ -141,7 +143,7 @@ class Stand:
             return False
         if roles.TEXT.search(name):
             return str(self)
-        return roles.number(path)
+        return number(path)
 
     # -- attributes
 
@@ -260,6 +262,8 @@ class Stand:
 
     def _tml_turns(self) -> Iterator[Any]:
         """Fresh elements; the loop that goes over them decides how many it takes, others take a few."""
+        if self._tml_path.count("[]") >= DEEPEST:
+            return
         core = self._tml_now()
         for _ in range(max(TURNS, world().order.passes + 2) if self._tml_long() else TURNS):
             yield Stand(f"{self._tml_path}[]", core, None)
@@ -306,7 +310,7 @@ class Stand:
         if self._tml_tensorish() and (self._tml_core is not None or self._tml_tensor is not None):
             tensor = self._tml_as_tensor(())
             return tensor.float().mean().item()
-        return roles.number(self._tml_path)
+        return number(self._tml_path)
 
     def __str__(self) -> str:
         return roles.last(self._tml_path)

@@ -11,10 +11,10 @@ from torch import nn
 
 from runtime_verify.readings import EventKind
 from runtime_verify.worker import roles
-from runtime_verify.worker.standin import Stand
+from runtime_verify.worker.standin import DEEPEST, Stand
 from runtime_verify.worker.world import TURNS, world
 
-DEEPEST = 3
+NESTED = 3
 """How far into lists, tuples and dicts tensors among arguments are looked for."""
 HANDING_ON = frozenset(
     {"prepare", "unwrap_model", "unwrap", "scale", "wrap", "gather", "gather_for_metrics", "distribute"}
@@ -154,7 +154,10 @@ def _entries(owner: Stand, name: str) -> Iterator[Any]:
         for key, value in owner._tml_children.items()
         if isinstance(key, str) and not (isinstance(value, Stand) and value._tml_owner is owner)
     ]
-    made_up = [] if name == "keys" else [(f"key{n}", Stand(f"{owner._tml_path}[]", core)) for n in range(TURNS)]
+    bottom = owner._tml_path.count("[]") >= DEEPEST
+    made_up = (
+        [] if name == "keys" or bottom else [(f"key{n}", Stand(f"{owner._tml_path}[]", core)) for n in range(TURNS)]
+    )
     for key, value in known or made_up:
         yield {"items": (key, value), "keys": key, "values": value}[name]
 
@@ -189,7 +192,7 @@ def tensors_in(values: Any, depth: int = 0) -> Iterator[torch.Tensor]:
                 yield now
             elif value._tml_tensorish():
                 yield value._tml_as_tensor()
-        elif depth < DEEPEST:
+        elif depth < NESTED:
             if isinstance(value, (list, tuple)):
                 yield from tensors_in(value[:8], depth + 1)
             elif isinstance(value, dict):

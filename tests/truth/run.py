@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import itertools
 import json
+import signal
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,41 @@ def read(path: str) -> Any:
         return json.load(file)
 
 
+class OutOfTime(BaseException):
+    """The time that was given is over."""
+
+
+@contextmanager
+def out_of_time(seconds: int) -> Iterator[None]:
+    """Raises OutOfTime in the block after so many seconds; 0 for never."""
+
+    def stop(*_: object) -> None:
+        raise OutOfTime
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+def verdicts(
+    mutants: Sequence[dict[str, Any]], submits: Fewer, device: str
+) -> Iterator[tuple[int, dict[str, Any], str]]:
+    """As they come: the number among `mutants`, what is kept of it, and the verdict in words."""
+    cases = (from_json(one["case"]) for one in mutants)
+    for number, trial, found in carry_out(cases, lambda: submits, Terms((device,))):
+        key = mutants[number]["case"]["key"]
+        yield number, {"key": key, "trial": trial_as_json(trial), "verdict": verdict.as_json(found)}, found.sentence
+
+
+def named(mutant: dict[str, Any]) -> str:
+    """What it is and where it was found."""
+    kind = f"{mutant['truth']} {mutant['kind']}" if "kind" in mutant else mutant["case"]["code"]
+    return f"{kind} {mutant['repository']} {mutant['path']}:{mutant['line']}"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split(":")[0] if __doc__ else None)
     parser.add_argument("mutants", help="what mutate.py or findings.py wrote")
@@ -75,29 +112,27 @@ def main() -> int:
     parser.add_argument("--kind", action="append", help="only these kinds")
     parser.add_argument("--every", type=int, default=1, help="only one in so many")
     parser.add_argument("--after", nargs="*", default=[], help="results of earlier runs: what is in them is left out")
-    parser.add_argument("--seconds", type=float, default=1e9, help="after so long no further mutant is begun")
+    parser.add_argument("--seconds", type=int, default=0, help="stop after so long, with what there is by then")
     args = parser.parse_args()
     done = {one["key"] for path in args.after for one in read(path)}
     mutants = [one for one in read(args.mutants) if not args.kind or one["kind"] in args.kind]
     mutants = [one for one in mutants[:: args.every] if one["case"]["key"] not in done]
     results: list[dict[str, Any]] = []
     began = time.monotonic()
-    with Runner((args.device,), memory_lane=args.processes, timeout_s=args.timeout) as runner:
-        submits = Fewer(runner, args.passes)
-        in_time = itertools.takewhile(lambda _: time.monotonic() - began < args.seconds, mutants)
-        cases = (from_json(one["case"]) for one in in_time)
-        terms = Terms((args.device,), at_once=args.processes + 2)
-        for number, trial, found in carry_out(cases, lambda: submits, terms):
-            one = mutants[number]
-            results.append(
-                {"key": one["case"]["key"], "trial": trial_as_json(trial), "verdict": verdict.as_json(found)}
-            )
-            kind = f"{one['truth']} {one['kind']}" if "kind" in one else one["case"]["code"]
-            place = f"{kind} {one['repository']} {one['path']}:{one['line']}"
-            print(f"{len(results)}/{len(mutants)} {place}: {found.sentence}", flush=True)
+    try:
+        with (
+            out_of_time(args.seconds),
+            Runner((args.device,), memory_lane=args.processes, timeout_s=args.timeout) as run,
+        ):
+            for number, result, sentence in verdicts(mutants, Fewer(run, args.passes), args.device):
+                results.append(result | {"at": round(time.monotonic() - began, 2)})
+                print(f"{len(results)}/{len(mutants)} {named(mutants[number])}: {sentence}", flush=True)
+    except OutOfTime:
+        print(f"stopped; {len(mutants) - len(results)} are left")
+    finally:
+        with gzip.open(args.out, "wt", encoding="utf-8") as file:
+            json.dump(results, file)
     print(f"{len(results)} in {time.monotonic() - began:.0f} s")
-    with gzip.open(args.out, "wt", encoding="utf-8") as file:
-        json.dump(results, file)
     return 0
 
 
