@@ -86,7 +86,7 @@ def test_numbers_are_small_at_the_smallest_scale(runner: Runner) -> None:
 def test_a_run_that_takes_too_long_says_where(runner: Runner) -> None:
     record = runner.submit(order("import time\ntime.sleep(1000)\nx = 1"), timeout_s=4.0).result()
     assert record.outcome is Outcome.TIMEOUT
-    assert record.detail.endswith("and was killed, at user.py:6")
+    assert record.detail.endswith("and was killed, at user.py:5")
 
 
 @pytest.fixture
