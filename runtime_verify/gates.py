@@ -6,6 +6,7 @@ What decides where no graph node was seen although the claim is about a graph (`
 |---|---|---|
 | real (T0, T1) | confirmed | refuted, `no_graph`: the user's values carry none |
 | stand-ins (T2, T3) | confirmed | inconclusive, `no_graph`: the real values may carry one |
+| grad off at the line | confirmed | refuted, `no_graph`: it makes none, whatever the values |
 | a node was seen, or nodes were not counted | as any other claim | refuted, `no_effect` |
 
 (A peak can show a graph that is gone before and after the statement, so counters are asked first.)

@@ -206,7 +206,7 @@ class _Judgement:
         if small := self._visible(rulings):
             return self._larger(rulings, small)
         if gates.needs_graph(self.case) and gates.graph_absent(self.originals):
-            real = self.tier in (Tier.T0, Tier.T1)
+            real = self.tier in (Tier.T0, Tier.T1) or all(record.grad_off for record in self.originals)
             return _Outcome(Kind.REFUTED if real else Kind.INCONCLUSIVE, Reason.NO_GRAPH, rulings)
         return _Outcome(Kind.REFUTED, rulings[0].reason, rulings)
 

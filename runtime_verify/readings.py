@@ -119,6 +119,7 @@ class Record:
     after      samples each time the flagged statement had run, pairwise with `passes` (empty where it is gone).
     steps      samples after each whole step (the function called again, or the script ended), garbage collected.
     numbers    name -> value of losses, gradients and parameters, for comparing variants.
+    grad_off   whether gradients were off each time the flagged line was about to run.
     own        the user's own classes of which real instances were made.
     printed    the end of what the run wrote to its standard output and error.
     """
@@ -133,6 +134,7 @@ class Record:
     numbers: dict[str, float] = field(default_factory=dict)
     own: list[str] = field(default_factory=list)
     diverged: bool = False
+    grad_off: bool = False
     device: str = ""
     torch: str = ""
     seconds: float = 0.0

@@ -34,12 +34,42 @@ def is_torchs(function: Any) -> bool:
     return str(module).split(".")[0] in ("torch", "torchvision") or isinstance(owner, torch.Tensor)
 
 
+def is_data(function: Any) -> bool:
+    """Whether it reads data that is not there."""
+    return str(getattr(function, "__module__", "")).startswith(("torchvision.datasets", "torch.hub"))
+
+
+def is_optimizer(function: Any) -> bool:
+    return isinstance(function, type) and is_torchs(function) and issubclass(function, torch.optim.Optimizer)
+
+
+def as_number(value: Any) -> Any:
+    """A setting as a number, in a pair of them too."""
+    if isinstance(value, tuple):
+        return tuple(as_number(part) for part in value)
+    plain = isinstance(value, Stand) and not value._tml_tensorish() and value._tml_kept is None
+    return value._tml_plain() if plain and roles.from_config(value._tml_path) else value
+
+
 def has_plain_use(function: Any) -> bool:
     """Whether stand-ins that are no tensors are given to it as numbers and text."""
     return function in (range, round, int, float, min, max, str, slice, divmod, pow, abs) or (
         isinstance(function, type)
         and not issubclass(function, (list, tuple, dict, set, zip, enumerate, map, filter, reversed, torch.Tensor))
     )
+
+
+FILES = frozenset({"io", "_io", "os", "posix", "posixpath", "genericpath", "shutil"})
+"""Modules whose functions take a path, and a number for a file that is open already."""
+
+
+def takes_path(function: Any) -> bool:
+    """Whether a stand-in is a path to it. To `open` what can be a number is one, of a file of ours."""
+    return getattr(function, "__module__", None) in FILES
+
+
+def as_path(value: Any) -> Any:
+    return str(value) if isinstance(value, Stand) and value._tml_kept is None else value
 
 
 def as_plain(value: Any) -> Any:

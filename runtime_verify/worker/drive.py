@@ -89,6 +89,7 @@ class Drive:
     # -- readings
 
     def _on_pass(self) -> None:
+        self._record.grad_off = not torch.is_grad_enabled() and (self._record.grad_off or not self._record.passes)
         self._record.passes.append(self._readers.sample())
 
     def _on_after(self) -> None:

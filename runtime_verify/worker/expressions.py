@@ -13,19 +13,26 @@ from torch import nn
 
 from runtime_verify.readings import EventKind
 from runtime_verify.worker import roles
+from runtime_verify.worker.adaptation import SIZED
 from runtime_verify.worker.callables import (
     PLAIN_TYPES,
+    as_number,
+    as_path,
     as_plain,
     bare_instance,
     has_plain_use,
+    is_data,
     is_denied,
     is_instance,
+    is_optimizer,
     is_torchs,
     is_users,
+    takes_path,
 )
 from runtime_verify.worker.extents import Extent
 from runtime_verify.worker.layers import RECURRENT, constructed, recurrent
 from runtime_verify.worker.library import replaced
+from runtime_verify.worker.repairs import whole_sizes
 from runtime_verify.worker.shapes import OutOfMemory
 from runtime_verify.worker.shield import Shield
 from runtime_verify.worker.standin import Stand
@@ -53,6 +60,12 @@ class Expressions(Shield):
             args = recurrent(function, args)
         if isinstance(function, type) and is_torchs(function) and issubclass(function, nn.Module):
             args, kwargs = constructed(function, args, kwargs)
+        elif is_optimizer(function):
+            args = tuple(as_number(value) for value in args)
+            kwargs = {key: as_number(value) for key, value in kwargs.items()}
+        elif not own and takes_path(function):
+            args = tuple(as_path(value) for value in args)
+            kwargs = {key: as_path(value) for key, value in kwargs.items()}
         elif not own and has_plain_use(function):
             args = tuple(as_plain(value) for value in args)
             kwargs = {key: as_plain(value) for key, value in kwargs.items()}
@@ -64,6 +77,14 @@ class Expressions(Shield):
             if self.let_through(site, error):
                 raise
             return self._call_failed(site, function, args, kwargs, hints, error, own)
+
+    def named(self, values: Any) -> Any:
+        """What stands behind `**`: arguments whose names are made up are left out."""
+        if isinstance(values, Stand):
+            return {}
+        if isinstance(values, dict) and not all(isinstance(key, str) for key in values):
+            return {key: value for key, value in values.items() if isinstance(key, str)}
+        return values
 
     def _call_failed(
         self,
@@ -81,10 +102,14 @@ class Expressions(Shield):
             world().note(EventKind.REPAIR, "transpose() of a tensor, as of an array")
             axes = args or tuple(range(tensor.dim()))[::-1]
             return tensor.permute(axes) if len(axes) == tensor.dim() else tensor
+        if name in SIZED and is_torchs(function):
+            sized = whole_sizes(function, args, kwargs)
+            if sized is not None:
+                return sized
         stand = Stand(name)
         values = [*args, *kwargs.values()]
         absent = isinstance(error, (OSError, NotImplementedError)) or is_denied(error)
-        foreign = not own and not is_torchs(function)
+        foreign = not own and (not is_torchs(function) or is_data(function))
         made = isinstance(error, TypeError) and hasattr(tensor, "_tml_made")
         if (
             foreign
@@ -93,8 +118,8 @@ class Expressions(Shield):
             or (not own and (absent or any(isinstance(value, (Stand, Extent)) for value in values)))
         ):
             world().note(EventKind.STANDIN, f"{name}(...): its result ({type(error).__name__})")
-        elif isinstance(error, NotImplementedError):
-            world().note(EventKind.STANDIN, f"{name}(...): not implemented in the slice")
+        elif isinstance(error, (NotImplementedError, ImportError)):
+            world().note(EventKind.STANDIN, f"{name}(...): not in the slice, or wants a library that is not installed")
         else:
             message = f"{name}(...): {type(error).__name__}: {' '.join(str(error).split())[:120]}"
             world().note(EventKind.FALLBACK, message)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from runtime_verify.readings import EventKind
-from runtime_verify.worker.sizes import deep_enough, default_shape
+from runtime_verify.worker.sizes import Shape, deep_enough, default_shape
 from runtime_verify.worker.world import world
 
 if TYPE_CHECKING:
@@ -17,7 +19,15 @@ class Extent:
     """The shape of a tensor that has none yet: settled by how it is taken apart."""
 
     def __init__(self, owner: Stand) -> None:
-        self.owner = owner
+        self._path = owner._tml_path
+        self._owner = weakref.ref(owner)
+
+    def _sizes(self, shape: Shape | None = None) -> Shape:
+        """The tensor's own; where it is gone, those it would have got: a shape keeps nothing alive."""
+        owner = self._owner()
+        if owner is None:
+            return default_shape(self._path) if shape is None else shape
+        return tuple(owner._tml_as_tensor(shape).shape)
 
     def of(self, dim: Any = None) -> Any:
         """`size()` and `size(dim)`."""
@@ -26,22 +36,22 @@ class Extent:
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, slice):
             depth = max(abs(part) for part in (key.start or 0, key.stop or 0, 2))
-            return tuple(self.owner._tml_as_tensor(deep_enough(depth)).shape)[key]
+            return self._sizes(deep_enough(depth))[key]
         place = int(key)
-        return self.owner._tml_as_tensor(deep_enough(place + 1 if place >= 0 else -place)).shape[place]
+        return self._sizes(deep_enough(place + 1 if place >= 0 else -place))[place]
 
     def taken_apart(self, count: int) -> tuple[int, ...]:
         """`b, c, h, w = x.shape`"""
-        sizes = tuple(self.owner._tml_as_tensor(default_shape(self.owner._tml_path, count)).shape)
+        sizes = self._sizes(default_shape(self._path, count))
         if len(sizes) != count:
             world().note(EventKind.REPAIR, f"a shape of {len(sizes)} taken for one of {count}")
         return (sizes + (8,) * count)[:count]
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.owner._tml_as_tensor().shape)
+        return iter(self._sizes())
 
     def __len__(self) -> int:
-        return self.owner._tml_as_tensor().dim()
+        return len(self._sizes())
 
     def __call__(self, dim: Any = None) -> Any:
         return self.of(dim)
@@ -56,4 +66,4 @@ class Extent:
         return tuple(self) + tuple(other)
 
     def numel(self) -> int:
-        return self.owner._tml_as_tensor().numel()
+        return math.prod(self._sizes())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 
+from runtime_verify.readings import EventKind
 from runtime_verify.worker.adaptation import (
     CLASSIFYING,
     CONVOLUTIONS,
@@ -62,6 +64,12 @@ def _for_operation(name: str, values: list[Any], kwargs: dict[str, Any]) -> Iter
         yield from _classes(values, kwargs)
     elif name == "layer_norm":
         yield tuple(_last_axis(values, list(values[1])[-1])), kwargs
+        rows = list(values[0].shape[: -len(values[1])]) or [world().batch]
+        yield (fitted(values[0].float(), (*rows, *values[1])), *values[1:]), kwargs
+    elif "_pool" in name:
+        yield from _pooled(values, kwargs)
+    elif name == "__setitem__" and len(values) > 2 and isinstance(values[2], torch.Tensor):
+        yield from _put(values)
     elif name in ("batch_norm", "instance_norm") and isinstance(values[1], torch.Tensor):
         yield tuple(_axis(values, 1, values[1].shape[0])), kwargs
     elif name in LISTS_OF_TENSORS:
@@ -73,7 +81,7 @@ def _for_operation(name: str, values: list[Any], kwargs: dict[str, Any]) -> Iter
     elif name in ("view", "reshape"):
         yield from _viewed(values, kwargs)
     elif (name in PRODUCTS or name == "addmm") and len(values) > 1:
-        yield from _products(values, kwargs)
+        yield from _products(name, values, kwargs)
 
 
 def _on_host(values: list[Any], kwargs: dict[str, Any], text: str) -> Iterator[Attempt]:
@@ -128,6 +136,24 @@ def _backwards(values: list[Any]) -> Iterator[Attempt]:
         yield (values[0].flip(turned), forth, *values[2:]), {}
 
 
+def _pooled(values: list[Any], kwargs: dict[str, Any]) -> Iterator[Attempt]:
+    """A picture that is no smaller than what it is pooled by."""
+    first = values[0]
+    size = values[1] if len(values) > 1 else kwargs.get("kernel_size", 1)
+    if isinstance(first, torch.Tensor) and first.dim() > 2:
+        count = 1 if first.dim() == 3 else first.dim() - 2
+        least = list(size) if isinstance(size, (list, tuple)) else [size] * count
+        sides = [max(one, int(two)) for one, two in zip(first.shape[-count:], least, strict=False)]
+        yield (fitted(first.float(), (*first.shape[:-count], *sides)), *values[1:]), kwargs
+
+
+def _put(values: list[Any]) -> Iterator[Attempt]:
+    """What is assigned, in the shape of its place."""
+    with contextlib.suppress(Exception):
+        place = values[0][values[1]]
+        yield (*values[:2], fitted(values[2].to(place.dtype), tuple(place.shape))), {}
+
+
 def _indexed(name: str, values: list[Any], kwargs: dict[str, Any]) -> Iterator[Attempt]:
     """Whole numbers within bounds for an index, of the shape that the values have along the other dimensions."""
     given = [*values, *(kwargs[key] for key in ("dim", "index")[max(0, len(values) - 1) :] if key in kwargs)]
@@ -165,6 +191,20 @@ def _gradients(values: list[Any], kwargs: dict[str, Any], text: str) -> Iterator
     if sources and parts:
         kept: dict[str, Any] = {key: kwargs[key] for key in ("retain_graph", "create_graph") if key in kwargs}
         yield (sum(parts[1:], parts[0]), tuple(sources)), kept
+
+
+def whole_sizes(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A tensor whose sizes are computed from data; None where that is not what is wrong."""
+    if not any(isinstance(value, (torch.Tensor, float, tuple, list)) for value in args):
+        return None
+    for adapted, keyed in _sized(list(args), dict(kwargs)):
+        try:
+            made = function(*adapted, **keyed)
+        except (TypeError, RuntimeError):
+            continue
+        world().note(EventKind.REPAIR, f"{function.__name__}: sizes made whole numbers")
+        return made
+    return None
 
 
 LARGEST_SIZE = 4096
@@ -282,9 +322,14 @@ def _viewed(values: list[Any], kwargs: dict[str, Any]) -> Iterator[tuple[Any, di
         yield (fitted(first, shape), *shape), {}
 
 
-def _products(values: list[Any], kwargs: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
+def _products(name: str, values: list[Any], kwargs: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
     one, other = values[0], values[1]
     if not (isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor)):
+        return
+    if name == "bmm":
+        many, high, inner = (1, 1, 1, *one.shape)[-3:]
+        factors = fitted(one.float(), (many, high, inner)), fitted(other.float(), (many, inner, (1, *other.shape)[-1]))
+        yield factors, {}
         return
     if one.dim() < 2:
         one = fitted(one.float(), (max(1, one.numel()), other.shape[-2] if other.dim() > 1 else 1))

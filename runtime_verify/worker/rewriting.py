@@ -9,6 +9,7 @@ from runtime_verify.worker.sites import Place, Sites
 from runtime_verify.worker.steering import Steering
 from runtime_verify.worker.syntax import (
     EXPECTED,
+    IMPORT_ERRORS,
     OPERATORS,
     RAW_CALLS,
     bound_names,
@@ -70,6 +71,9 @@ class Rewriter(ast.NodeTransformer):
             node.args = [self.visit(argument) for argument in node.args]
             return node
         self.generic_visit(node)
+        for keyword in node.keywords:
+            if keyword.arg is None:
+                keyword.value = ast.copy_location(ast.Call(runtime("named"), [keyword.value], []), keyword.value)
         made = ast.Call(runtime("call"), [self.site(node, hints), node.func, *node.args], node.keywords)
         return ast.copy_location(made, node)
 
@@ -235,7 +239,7 @@ class Rewriter(ast.NodeTransformer):
         return self._import(node)
 
     def _import(self, node: ast.Import | ast.ImportFrom) -> Any:
-        if any("ImportError" in names or "ModuleNotFoundError" in names for names in self.expected):
+        if any(names & IMPORT_ERRORS for names in self.expected):
             self.sites.optional.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
         return self._shielded(node)
 

@@ -159,6 +159,8 @@ def _rescued(func: Any, name: str, args: Any, kwargs: dict[str, Any], error: Exc
     """The operation on adapted arguments; else a stand-in for its result, or `_LOST` where there is none."""
     what = f"{name}: {' '.join(str(error).split())[:160]}"
     for adapted, keyed in repairs.attempts(name, args, kwargs, error):
+        if name in bounds.PARAMETERS:
+            adapted, keyed = bounds.within_bounds(name, adapted, keyed)
         try:
             done = func(*adapted, **keyed)
         except OutOfMemory:

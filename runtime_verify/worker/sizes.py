@@ -49,6 +49,7 @@ def materialised(path: str, core: torch.Tensor | None, shape: Shape | None, dtyp
     if dtype is None:
         whole = core is None and any(part in _WHOLE_NUMBERS for part in name.lower().split("_"))
         dtype = torch.long if whole else torch.float32
+    shape = tuple(int(size) for size in shape)
     w.decide(f"tensor {path}", [list(shape), str(dtype)])
     w.note(EventKind.STANDIN, f"{path}: a tensor of shape {list(shape)}, {str(dtype).removeprefix('torch.')}")
     if not dtype.is_floating_point:

@@ -157,6 +157,8 @@ class Stand:
             return Handing(self, name)
         if name in ("shape", "size") and self._tml_is_shape_asked():
             return Extent(self)
+        if name == "backward" and not self._tml_tensorish():
+            return Stand(f"{self._tml_path}.backward", None, self)  # `accelerator.backward(loss)`
         if name in _TENSOR_API and (name in _CLEARLY_TENSOR or self._tml_tensorish()) and not self._tml_settings(name):
             return getattr(self._tml_as_tensor(() if name in _SCALARS else None), name)
         child = Stand(f"{self._tml_path}.{name}", self._tml_now(), self)

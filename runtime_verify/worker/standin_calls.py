@@ -26,6 +26,9 @@ def called(stand: Stand, args: tuple[Any, ...], kwargs: dict[str, Any], hints: t
     """The result of calling a stand-in; `hints` are the names that it will be bound to."""
     name = roles.last(stand._tml_path)
     owner = stand._tml_owner
+    if name in ("backward", "manual_backward") and (args or owner is not None):
+        target = args[0] if args or owner is None else owner._tml_as_tensor(())
+        return target.backward() if hasattr(target, "backward") else None
     if len(args) == 1 and not kwargs and _decorated(args[0]) and not roles.NO_RESULT.match(name):
         return args[0]
     if owner is not None:
@@ -34,9 +37,6 @@ def called(stand: Stand, args: tuple[Any, ...], kwargs: dict[str, Any], hints: t
             return done
     if name in HANDING_ON and args:
         return args[0] if len(args) == 1 else args
-    if name in ("backward", "manual_backward") and args:
-        target = args[0]
-        return target.backward() if hasattr(target, "backward") else None
     tensors = list(tensors_in([*args, *kwargs.values()]))
     if world().recovering and not roles.NO_RESULT.match(name):
         return Stand(hints[0] if hints else name, world().forward(stand._tml_path, tensors))

@@ -107,13 +107,24 @@ def bound_names(node: ast.stmt) -> list[str]:
     return []
 
 
+IMPORT_ERRORS = frozenset({"ImportError", "ModuleNotFoundError"})
+
+
 def caught_names(node: ast.Try) -> set[str]:
+    """The errors that a `try` waits for; a missing module is none where its handler gives up."""
     names: set[str] = set()
     for handler in node.handlers:
         if handler.type is not None:
             parts = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-            names |= {ast.unparse(part).split(".")[-1] for part in parts}
+            caught = {ast.unparse(part).split(".")[-1] for part in parts}
+            names |= caught - IMPORT_ERRORS if _gives_up(handler) else caught
     return names
+
+
+def _gives_up(handler: ast.ExceptHandler) -> bool:
+    last = handler.body[-1]
+    leaves = isinstance(last, ast.Expr) and isinstance(last.value, ast.Call) and ast.unparse(last.value.func)
+    return isinstance(last, ast.Raise) or leaves in ("exit", "quit", "sys.exit", "os._exit")
 
 
 def site_number(call: ast.Call) -> int:
