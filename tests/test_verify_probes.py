@@ -131,19 +131,9 @@ def test_other_files_stand_beside_lookalikes_only() -> None:
 # ---- the committed evidence ------------------------------------------------------------------------
 
 
-UNMEASURED = {
-    "TML101": "its timed runs did not fit into the device time there was; two of its probes were seen confirmed",
-    "TML103": "its timed runs did not fit into the device time there was",
-}
-"""Rules whose probes have still to be run on a device with --write; a rule is taken off here when it has evidence."""
-
-
 @pytest.mark.parametrize("code", DEFAULT)
 def test_committed_evidence_is_current_and_as_expected(code: str) -> None:
     """A rule whose probe is not confirmed on a device is not on by default."""
-    if code in UNMEASURED:
-        assert not evidence_file(code).exists(), f"{code} has evidence now: take it off UNMEASURED"
-        pytest.skip(f"{UNMEASURED[code]}: python -m runtime_verify.probes {code} --write")
     kept = evidence.read(str(evidence_file(code)))
     wanted = {probe.case.key: probe for probe in ALL if probe.case.code == code}
     assert set(kept) == set(wanted), "the probes have changed: run python -m runtime_verify.probes --write again"

@@ -53,6 +53,11 @@ REPAIRED = {
     ),
     "pooled by more than there is": "x = F.avg_pool2d(torch.zeros(1, 2, 4, 4), 8)\nassert x.shape == (1, 2, 1, 1)",
     "batches to multiply": "x = torch.bmm(torch.zeros(3, 4), torch.zeros(2, 5))\nassert x.shape == (1, 3, 5)",
+    "batches to add to": "x = torch.baddbmm(a, torch.zeros(3, 4, 2), torch.zeros(5, 7))\nassert x.shape == (3, 4, 7)",
+    "weights by name": (
+        "x = F.conv_transpose2d(torch.zeros(5), weight=torch.zeros(3, 2, 4, 4))\nassert x.shape[1] == 2"
+    ),
+    "one number to show": "x = f'{torch.zeros(4):.2f}'\nassert x == '0.00'",
     "what is put in a place": "x = torch.zeros(4, 6)\nx[:, 1:3] = torch.ones(7, 5)\nassert x.sum() == 8",
     "sizes that are computed": "x = torch.zeros(3, torch.tensor([4.0, 2.0]).max())\nassert x.shape == (3, 4)",
     "a gradient of something else": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import operator
 import os
 import sys
@@ -60,6 +61,8 @@ class Expressions(Shield):
             args = recurrent(function, args)
         if isinstance(function, type) and is_torchs(function) and issubclass(function, nn.Module):
             args, kwargs = constructed(function, args, kwargs)
+        elif isinstance(function, enum.EnumMeta) and any(isinstance(value, Stand) for value in args):
+            return next(iter(function))
         elif is_optimizer(function):
             args = tuple(as_number(value) for value in args)
             kwargs = {key: as_number(value) for key, value in kwargs.items()}

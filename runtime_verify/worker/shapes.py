@@ -6,7 +6,7 @@ fails too does something else take the place of its result ("fallback").
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from runtime_verify.readings import EventKind
 from runtime_verify.worker import adaptation, bounds, repairs
 from runtime_verify.worker.extents import Extent
+from runtime_verify.worker.misfits import Attempt
 from runtime_verify.worker.standin import Stand
 from runtime_verify.worker.standin_calls import tensors_in
 from runtime_verify.worker.world import world
@@ -158,7 +159,7 @@ _LOST = object()
 def _rescued(func: Any, name: str, args: Any, kwargs: dict[str, Any], error: Exception) -> Any:
     """The operation on adapted arguments; else a stand-in for its result, or `_LOST` where there is none."""
     what = f"{name}: {' '.join(str(error).split())[:160]}"
-    for adapted, keyed in repairs.attempts(name, args, kwargs, error):
+    for adapted, keyed in _attempts(name, args, kwargs, error):
         if name in bounds.PARAMETERS:
             adapted, keyed = bounds.within_bounds(name, adapted, keyed)
         try:
@@ -184,6 +185,16 @@ def _rescued(func: Any, name: str, args: Any, kwargs: dict[str, Any], error: Exc
         return args[0]
     floats = [tensor for tensor in inputs if tensor.is_floating_point()]
     return Stand(name, world().reduce(floats) if floats else inputs[0])
+
+
+def _attempts(name: str, args: Any, kwargs: dict[str, Any], error: Exception) -> Iterator[Attempt]:
+    """The adapted arguments; where adapting fails itself, there are no more."""
+    try:
+        yield from repairs.attempts(name, args, kwargs, error)
+    except OutOfMemory:
+        raise
+    except RuntimeError:
+        return
 
 
 def _operates(func: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from runtime_verify.readings import EventKind
@@ -61,3 +63,24 @@ def materialised(path: str, core: torch.Tensor | None, shape: Shape | None, dtyp
 
 
 _WHOLE_NUMBERS = ("ids", "id", "token", "tokens", "label", "labels", "idx", "index", "indices", "length", "lengths")
+
+
+LARGEST_SIZE = 4096
+"""Of a dimension whose size is computed from made-up data."""
+
+
+def size_in(value: torch.Tensor) -> torch.Tensor:
+    """The size that a tensor holds."""
+    whole = value.detach().float()
+    return (whole.mean() if whole.numel() else whole.sum()).clamp(0, LARGEST_SIZE).long()
+
+
+def whole_size(value: Any) -> Any:
+    """A size as a whole number, each of several."""
+    if isinstance(value, torch.Tensor):
+        return max(1, int(size_in(value)))
+    if isinstance(value, float):
+        return max(1, int(value))
+    if isinstance(value, (list, tuple)):
+        return tuple(whole_size(part) for part in value)
+    return value
