@@ -70,7 +70,7 @@ ROOMS = (
     Room("torchmemlint/settings.py", ("torchmemlint.model",), ("tomli",)),
     Room("torchmemlint/suppress.py", ("torchmemlint.model",)),
     Room("torchmemlint/baseline.py", ("torchmemlint.model",), planned=True),
-    Room("torchmemlint/cache.py", ("torchmemlint.model",), planned=True),
+    Room("torchmemlint/cache.py", ("torchmemlint.facts.consulted", "torchmemlint.model")),
     Room("torchmemlint/disk.py", (), ("pathspec",)),
     Room("torchmemlint/knowledge/__init__.py"),
     Room(

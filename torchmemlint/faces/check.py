@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from torchmemlint.cache import digest
 from torchmemlint.disk import DiskFiles, Target, as_shown, common_folder, config_files, project_root, read_bytes
 from torchmemlint.engine import lint
 from torchmemlint.facts.project import Project
@@ -35,12 +36,15 @@ class Choice:
     config    the one configuration file to use, "" to look for the nearest of each file.
     isolated  look for no configuration at all.
     otherwise the project folder of files that no marker claims.
+    cached    whether findings are kept from run to run, and where: "" for each project's own folder.
     """
 
     flags: Mapping[str, object] = field(default_factory=dict)
     config: str = ""
     isolated: bool = False
     otherwise: str = ""
+    cached: bool = False
+    cache_folder: str = ""
 
 
 class Checker:
@@ -112,7 +116,7 @@ class Checker:
         called = as_shown(target.path)
         source = Source(called, data)
         try:
-            findings = lint(source, rules, self._project(root))
+            findings = lint(source, rules, self.project(root))
         except Exception as error:  # a bug of ours in one file must not hide the findings of the others
             findings = [_crash(called, error)]
         kept = [one for one in findings if _reported(one, settings, inside)]
@@ -128,9 +132,20 @@ class Checker:
         if data is None:
             with open(path, "rb") as file:
                 data = file.read()
-        return Source(called, data), self._project(self.root(folder))
+        return Source(called, data), self.project(self.root(folder))
 
-    def _project(self, root: str) -> Project:
+    def named(self, target: Target, data: bytes) -> str:
+        """A name for a file's content together with everything else that its findings are asked with."""
+        asked = f"{target.shown}\0{self.settings(os.path.dirname(target.path))}\0"
+        return digest(asked.encode("utf-8", "surrogateescape") + data)
+
+    @property
+    def projects(self) -> Mapping[str, Project]:
+        """The projects met so far, by root."""
+        return self._projects
+
+    def project(self, root: str) -> Project:
+        """The project in a folder."""
         if root not in self._projects:
             self._projects[root] = Project(DiskFiles(root))
         return self._projects[root]

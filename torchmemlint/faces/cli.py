@@ -114,7 +114,8 @@ def _check(asked: argparse.Namespace) -> int:
     paths = list(asked.paths) or ["."]
     named = [asked.stdin_filename or "stdin" if path == "-" else path for path in paths]
     shared = common_folder(named)
-    choice = Choice(flags(asked), asked.config, asked.isolated, shared)
+    kept_in = os.path.abspath(asked.cache_dir) if asked.cache_dir else ""
+    choice = Choice(flags(asked), asked.config, asked.isolated, shared, not asked.no_cache, kept_in)
     checker = Checker(choice)
     if asked.show_settings:
         return _show_settings(asked, checker, os.path.abspath(named[0]))

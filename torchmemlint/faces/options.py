@@ -80,8 +80,8 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
 
 def _add_run(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--jobs", type=int, metavar="N", help="processes; 0, the default, for as many as pay")
-    group.add_argument("--no-cache", action="store_true", help="no effect yet: nothing is cached")
-    group.add_argument("--cache-dir", metavar="DIR", help="no effect yet: nothing is cached")
+    group.add_argument("--no-cache", action="store_true", help="lint everything anew, keep nothing")
+    group.add_argument("--cache-dir", metavar="DIR", help="keep findings there, not in .torchmemlint_cache")
 
 
 def _add_verification(group: argparse._ArgumentGroup) -> None:

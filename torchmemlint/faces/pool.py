@@ -14,31 +14,65 @@ from dataclasses import dataclass
 
 from torchmemlint.disk import Target
 from torchmemlint.faces.check import Checker, Choice
+from torchmemlint.faces.remembering import Carriers, Learnt, Remembered
+from torchmemlint.facts.consulted import Basis
 from torchmemlint.model import Finding
 
 WORTH_A_POOL = 1_000_000
 """Bytes below which starting processes takes longer than they save."""
 LARGEST_BATCH = 32
 
+NOTHING = Basis()
 _checker: Checker | None = None
+_told: dict[str, set[str]] = {}
+"""In a worker: the words of each project that have been told of."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file; `problem` says why it could not be linted."""
+    """What became of one file; `problem` says why it could not be linted.
+
+    name   of its content and of all that its findings were asked with; "" where they were not asked for now.
+    basis  what they rest on.
+    """
 
     target: Target
     findings: tuple[Finding, ...] = ()
     problem: str = ""
+    name: str = ""
+    basis: Basis = NOTHING
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Outcomes of some files, and what was learnt of their projects on the way, by root."""
+
+    outcomes: list[Outcome]
+    learnt: dict[str, Learnt]
 
 
 def check_all(choice: Choice, targets: Sequence[Target], jobs: int) -> list[Outcome]:
     """The outcome of every file, in order; `jobs` 0 means as many processes as pay."""
+    if not choice.cached:
+        return [outcome for batch in _linted(choice, targets, jobs, {}) for outcome in batch.outcomes]
+    remembered = Remembered(Checker(choice), choice.cache_folder)
+    known = {target: Outcome(target, found) for target in targets if (found := remembered.recall(target)) is not None}
+    batches = _linted(choice, [target for target in targets if target not in known], jobs, remembered.carriers())
+    made = {outcome.target: outcome for batch in batches for outcome in batch.outcomes}
+    remembered.keep(
+        ((one.target, one.name, one.findings, one.basis) for one in made.values() if one.name),
+        (learnt for batch in batches for learnt in batch.learnt.items()),
+    )
+    both = known | made
+    return [both[target] for target in targets]
+
+
+def _linted(choice: Choice, targets: Sequence[Target], jobs: int, carriers: dict[str, Carriers]) -> list[Batch]:
     processes = min(_processes(jobs, targets), len(targets))
     if processes <= 1:
-        _start(choice, worker=False)
-        return _batch(targets)
-    return _pooled(choice, targets, processes)
+        _start(choice, carriers, worker=False)
+        return [_batch(targets)] if targets else []
+    return _pooled(choice, targets, processes, carriers)
 
 
 def check_one(checker: Checker, target: Target) -> Outcome:
@@ -48,7 +82,9 @@ def check_one(checker: Checker, target: Target) -> Outcome:
             data = file.read()
     except OSError as error:
         return Outcome(target, problem=f"{target.shown}: {error.strerror or error}")
-    return Outcome(target, tuple(checker.check(target, data)))
+    with checker.project(checker.root(os.path.dirname(target.path))).shared.recording() as asked:
+        findings = tuple(checker.check(target, data))
+    return Outcome(target, findings, "", checker.named(target, data), asked.basis())
 
 
 def _processes(jobs: int, targets: Sequence[Target]) -> int:
@@ -65,27 +101,39 @@ def _processes(jobs: int, targets: Sequence[Target]) -> int:
     return 1
 
 
-def _start(choice: Choice, worker: bool = True) -> None:
+def _start(choice: Choice, carriers: dict[str, Carriers], worker: bool = True) -> None:
     global _checker
     if worker:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides what Ctrl-C means
         warnings.simplefilter("ignore")  # as in the main process
     gc.set_threshold(100_000, 20, 20)  # trees are large, short-lived and mostly free of cycles
     _checker = Checker(choice)
+    for root, known in carriers.items():
+        _checker.project(root).shared.carriers.update(known)
+    _told.clear()
 
 
-def _batch(targets: Sequence[Target]) -> list[Outcome]:
+def _batch(targets: Sequence[Target]) -> Batch:
     assert _checker is not None
-    return [check_one(_checker, target) for target in targets]
+    return Batch([check_one(_checker, target) for target in targets], dict(_learnt(_checker)))
 
 
-def _pooled(choice: Choice, targets: Sequence[Target], processes: int) -> list[Outcome]:
+def _learnt(checker: Checker) -> Iterator[tuple[str, Learnt]]:
+    """What has not been told with an earlier batch."""
+    for root, project in checker.projects.items():
+        told = _told.setdefault(root, set())
+        mentions = {word: paths for word, paths in project.shared.mentions.items() if word not in told}
+        told.update(mentions)
+        yield root, Learnt(dict(project.shared.carriers), mentions)
+
+
+def _pooled(choice: Choice, targets: Sequence[Target], processes: int, carriers: dict[str, Carriers]) -> list[Batch]:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
 
     batches = list(_batches(targets, processes))
-    pool = ProcessPoolExecutor(processes, initializer=_start, initargs=(choice,))
+    pool = ProcessPoolExecutor(processes, initializer=_start, initargs=(choice, carriers))
     try:
         futures = [pool.submit(_batch, batch) for batch in batches]
         answers = [None if isinstance(future.exception(), BrokenProcessPool) else future.result() for future in futures]
@@ -95,10 +143,10 @@ def _pooled(choice: Choice, targets: Sequence[Target], processes: int) -> list[O
             process.terminate()
         raise
     pool.shutdown()
-    outcomes: list[Outcome] = []
+    made: list[Batch] = []
     for batch, answer in zip(batches, answers, strict=True):
-        outcomes += _alone(choice, batch) if answer is None else answer
-    return outcomes
+        made += _alone(choice, batch, carriers) if answer is None else [answer]
+    return made
 
 
 def _batches(targets: Sequence[Target], processes: int) -> Iterator[Sequence[Target]]:
@@ -107,16 +155,16 @@ def _batches(targets: Sequence[Target], processes: int) -> Iterator[Sequence[Tar
         yield targets[start : start + size]
 
 
-def _alone(choice: Choice, targets: Sequence[Target]) -> list[Outcome]:
+def _alone(choice: Choice, targets: Sequence[Target], carriers: dict[str, Carriers]) -> list[Batch]:
     """Lints in a process of its own; where that dies, halves the files until the one that kills it is known."""
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
 
     try:
-        with ProcessPoolExecutor(1, initializer=_start, initargs=(choice,)) as pool:
-            return pool.submit(_batch, targets).result()
+        with ProcessPoolExecutor(1, initializer=_start, initargs=(choice, carriers)) as pool:
+            return [pool.submit(_batch, targets).result()]
     except BrokenProcessPool:
         if len(targets) == 1:
-            return [Outcome(targets[0], problem=f"{targets[0].shown}: the process that analysed it died")]
+            return [Batch([Outcome(targets[0], problem=f"{targets[0].shown}: the process that analysed it died")], {})]
         half = len(targets) // 2
-        return _alone(choice, targets[:half]) + _alone(choice, targets[half:])
+        return _alone(choice, targets[:half], carriers) + _alone(choice, targets[half:], carriers)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import gc
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from torchmemlint.facts.consulted import Basis, Consulted
 from torchmemlint.facts.names import Names
 from torchmemlint.facts.structure import Structure
 from torchmemlint.facts.traversal import structure_of
@@ -60,13 +62,28 @@ class ParsedFiles:
 
     def __init__(self, files: Files | None) -> None:
         self.files = files
-        self.carriers: dict[str, frozenset[str]] = {}  # effect -> names of functions that end in it
+        self.carriers: dict[str, tuple[frozenset[str], Basis]] = {}  # effect -> names of functions that end in it
+        self.consulted = Consulted()
         self._kept: OrderedDict[str, Parsed | None] = OrderedDict()
         self._kept_bytes = 0
         self._dropped_bytes = 0
         self._mentions: dict[str, list[str]] = {}
         self._modules: dict[str, list[tuple[tuple[str, ...], str]]] | None = None
         self._packages: set[str] = set()
+
+    @contextmanager
+    def recording(self) -> Iterator[Consulted]:
+        """What is asked in the block, apart from what is asked around it."""
+        outer, self.consulted = self.consulted, Consulted()
+        try:
+            yield self.consulted
+        finally:
+            self.consulted = outer
+
+    @property
+    def mentions(self) -> Mapping[str, list[str]]:
+        """The words looked for so far, and the files that contain them."""
+        return self._mentions
 
     def relative(self, path: str) -> str:
         """The root-relative form of a path; a path outside stands for itself."""
@@ -75,6 +92,7 @@ class ParsedFiles:
 
     def parse(self, relative: str) -> Parsed | None:
         """A parsed file, or None where it cannot be read or parsed."""
+        self.consulted.files.add(relative)
         if relative in self._kept:
             self._kept.move_to_end(relative)
             return self._kept[relative]
@@ -103,6 +121,7 @@ class ParsedFiles:
 
     def mentioning(self, word: str) -> list[str]:
         """Files that contain a word, in the order of their paths."""
+        self.consulted.words.add(word)
         if word not in self._mentions:
             needle = word.encode()
             found: list[str] = []
@@ -130,6 +149,7 @@ class ParsedFiles:
     def module(self, dotted: str, near: str) -> str | None:
         """The file of an absolute module name, as imported from the file `near`."""
         wanted = tuple(dotted.split("."))
+        self.consulted.modules.add(wanted[-1])
         best: tuple[int, str] | None = None
         here = near.split("/")[:-1]
         for parts, path in self._index().get(wanted[-1], ()):

@@ -81,13 +81,16 @@ class Reach:
 
     def names(self) -> frozenset[str]:
         """Names of functions that end in the effect: a file that mentions none of them cannot reach it."""
+        shared = self._project.shared
+        shared.consulted.effects.add(self._effect)
         if self._names is None:
-            known = self._project.shared.carriers
-            if self._effect not in known:
+            if self._effect not in shared.carriers:
                 session = self._project.session()
-                known[self._effect] = Reach(session, self._effect).search()
+                with shared.recording() as asked:
+                    found = Reach(session, self._effect).search()
+                shared.carriers[self._effect] = found, asked.basis()
                 session.close()
-            self._names = known[self._effect] | self.search(own_only=True)
+            self._names = shared.carriers[self._effect][0] | self.search(own_only=True)
         return self._names
 
     def search(self, own_only: bool = False) -> frozenset[str]:
