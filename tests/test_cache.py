@@ -108,6 +108,29 @@ def test_a_new_file_that_a_name_leads_to_is_seen(project: Path, linted: list[str
     assert "train.py" in linted
 
 
+LOOP = """
+import torch
+from extra import loss_of
+
+
+def train(model: torch.nn.Module, loader, optimizer):
+    total = 0
+    for x in loader:
+        loss = loss_of(model, x)
+        loss.backward()
+        optimizer.step()
+        total += loss
+    return total
+"""
+
+
+def test_a_new_module_of_an_imported_name_is_seen(project: Path) -> None:
+    (project / "loop.py").write_text(LOOP)
+    assert ("loop.py", "TML302") in codes(findings(project))
+    (project / "extra.py").write_text("import torch\n\n\ndef loss_of(model, x):\n    return model(x).sum().item()\n")
+    assert ("loop.py", "TML302") not in codes(findings(project))
+
+
 def test_settings_and_folders_have_findings_of_their_own(project: Path) -> None:
     assert lint("--isolated", ".", cwd=project).returncode == 1
     assert lint("--isolated", "--ignore", "TML1", ".", cwd=project).returncode == 0
