@@ -23,6 +23,7 @@ from torchmemlint.facts.back_propagation import (
     retains,
 )
 from torchmemlint.facts.caller_mode import effective_mode
+from torchmemlint.facts.children import subtree
 from torchmemlint.facts.grad_mode import GradMode, mode_at
 from torchmemlint.facts.heat import Heat
 from torchmemlint.facts.paths import path_of
@@ -189,7 +190,7 @@ def _bound_each_pass(facts: FileFacts, loop: LoopNode, path: str, function: Func
     """A plain assignment at the level of the loop's own body starts the target afresh."""
     root = _root(path)
     targets = [loop.target] if isinstance(loop, (ast.For, ast.AsyncFor)) else []
-    if any(isinstance(n, ast.Name) and n.id == root for t in targets for n in ast.walk(t)):
+    if any(isinstance(n, ast.Name) and n.id == root for t in targets for n in subtree(t)):
         return True
     body = [] if isinstance(loop, ast.comprehension) else loop.body
     return any(_binds(statement, path, root) for statement in _unconditional(body))
@@ -201,7 +202,7 @@ def _reset_inside(loop: LoopNode, path: str) -> bool:
     return any(
         isinstance(node, ast.stmt) and _binds(node, path, _root(path))
         for statement in body
-        for node in ast.walk(statement)
+        for node in subtree(statement)
     )
 
 
@@ -280,7 +281,7 @@ def _escapes(facts: FileFacts, function: Function, path: str) -> bool:
     if "." in path:
         return True
     known = derived(function, {path})
-    for node in (n for s in function.body for n in ast.walk(s)):
+    for node in (n for s in function.body for n in subtree(s)):
         if isinstance(node, (ast.Return, ast.Yield)) and node.value is not None and known & set(kept_paths(node.value)):
             return True
     return bool(known & {p for p in known if "." in p}) or path in function.globals
@@ -295,7 +296,7 @@ def _through_parameter(
     """A meter's `update(value)` that adds its argument: judged by what its callers hand in."""
     if mode_at(facts, statement) is GradMode.OFF:
         return
-    names = {node.id for node in ast.walk(added) if isinstance(node, ast.Name)}
+    names = {node.id for node in subtree(added) if isinstance(node, ast.Name)}
     params = [param.arg for param in function.params[1:] if param.arg in names]
     for param in params:
         given = {param: tensor(Grad.GRAPH)}

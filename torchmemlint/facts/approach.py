@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.children import subtree
 from torchmemlint.facts.cleanup import cleanup
 from torchmemlint.facts.deeds import Act, Deed, deeds
 from torchmemlint.facts.guards import GuardKind, classify, leaves
@@ -174,7 +175,7 @@ def _next_pass(loop: ast.For | ast.AsyncFor | ast.While, until: ast.stmt, name: 
     found: list[ast.Name] = []
     if isinstance(loop, ast.While):
         found.extend(_loads(loop.test, name))
-    elif any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(loop.target)):
+    elif any(isinstance(n, ast.Name) and n.id == name for n in subtree(loop.target)):
         return []
     for inner in loop.body:
         found.extend(_loads(inner, name))
@@ -184,7 +185,7 @@ def _next_pass(loop: ast.For | ast.AsyncFor | ast.While, until: ast.stmt, name: 
 
 
 def _loads(node: ast.AST, name: str) -> list[ast.Name]:
-    return [n for n in ast.walk(node) if isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Load)]
+    return [n for n in subtree(node) if isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Load)]
 
 
 def _binds(statement: ast.stmt, name: str) -> bool:
@@ -199,7 +200,7 @@ def _binds(statement: ast.stmt, name: str) -> bool:
     return any(
         isinstance(n, ast.Name) and n.id == name and not isinstance(n.ctx, ast.Load)
         for t in targets
-        for n in ast.walk(t)
+        for n in subtree(t)
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.children import children, subtree
 from torchmemlint.facts.grad_mode import GradMode, mode_at
 from torchmemlint.facts.guards import GuardKind, guards
 from torchmemlint.facts.held_values import GROWING, Held, stored_values
@@ -105,7 +106,7 @@ def _made_before_the_loop(facts: FileFacts, function: Function, held: Held) -> b
     loops = facts.structure.place(held.statement).loops()
     if not loops:
         return False
-    inside = {node for part in ast.iter_child_nodes(loops[-1]) for node in ast.walk(part)}
+    inside = {node for part in children(loops[-1]) for node in subtree(part)}
     origin = held.value.why[0].node if held.value.why else None
     if origin in facts.structure.parent and facts.structure.function(origin) is function and origin not in inside:
         return True
@@ -185,7 +186,7 @@ def _is_read(facts: FileFacts, function: Function, held: Held) -> bool:
 def _reads(facts: FileFacts, function: Function, held: Held) -> bool:
     """Whether a function uses what the attribute holds, not only puts something into it."""
     name = last_part(held.path)
-    for node in ast.walk(function.node):
+    for node in subtree(function.node):
         if isinstance(node, ast.Attribute) and node.attr == name and isinstance(node.ctx, ast.Load):
             above = facts.structure.parent.get(node)
             fills = isinstance(above, ast.Attribute) and above.attr in GROWING
@@ -202,7 +203,7 @@ def _is_used(facts: FileFacts, held: Held) -> bool:
         return True
     for path in paths:
         other = facts.project.facts(path)
-        for node in ast.walk(other.structure.module) if other is not None else ():
+        for node in subtree(other.structure.module) if other is not None else ():
             if isinstance(node, ast.Attribute) and node.attr == name and isinstance(node.ctx, ast.Load):
                 assert other is not None
                 if path_of(node.value) != other.structure.function(node).self_name():
@@ -231,7 +232,7 @@ def _confidence(facts: FileFacts, function: Function, held: Held, route: Route, 
 def _asks_about(node: ast.AST, path: str) -> bool:
     """`if key not in self.cache`: made once and kept on purpose."""
     test = node.test if isinstance(node, ast.If) else None
-    return test is not None and any(isinstance(n, ast.Attribute) and path_of(n) == path for n in ast.walk(test))
+    return test is not None and any(isinstance(n, ast.Attribute) and path_of(n) == path for n in subtree(test))
 
 
 def _is_training_flag(node: ast.AST) -> bool:
@@ -262,7 +263,7 @@ def _joins_itself(facts: FileFacts, held: Held) -> bool:
     if facts.names.dotted(held.value_node.func, function) not in JOINING:
         return False
     return any(isinstance(n, ast.Attribute) and path_of(n) == held.path and isinstance(n.ctx, ast.Load)
-               for a in held.value_node.args if isinstance(a, (ast.List, ast.Tuple)) for n in ast.walk(a))  # fmt: skip
+               for a in held.value_node.args if isinstance(a, (ast.List, ast.Tuple)) for n in subtree(a))  # fmt: skip
 
 
 def _back_propagated(function: Function, held: Held) -> bool:

@@ -9,6 +9,7 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.children import children, subtree
 from torchmemlint.facts.paths import path_of, target_paths
 from torchmemlint.facts.structure import Function, LoopNode
 
@@ -61,7 +62,7 @@ def back_propagated(facts: FileFacts, function: Function, path: str) -> bool:
 def derived(function: Function, start: set[str]) -> set[str]:
     """Paths that hold values computed from these paths, through the function's assignments."""
     known = set(start)
-    statements = [n for s in function.body for n in ast.walk(s)]
+    statements = [n for s in function.body for n in subtree(s)]
     for _ in range(3):
         before = len(known)
         for node in statements:
@@ -81,7 +82,7 @@ def derived(function: Function, start: set[str]) -> set[str]:
 
 def read_paths(node: ast.AST) -> Iterator[str]:
     """All paths read in an expression, with their prefixes."""
-    for part in ast.walk(node):
+    for part in subtree(node):
         if isinstance(part, (ast.Name, ast.Attribute, ast.Subscript)):
             path = path_of(part)
             if path is not None:
@@ -105,7 +106,7 @@ def kept_paths(node: ast.AST) -> Iterator[str]:
         path = path_of(node)
         if path is not None:
             yield path
-    for child in ast.iter_child_nodes(node):
+    for child in children(node):
         yield from kept_paths(child)
 
 

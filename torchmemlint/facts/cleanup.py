@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.children import subtree
 from torchmemlint.facts.quiet import is_quiet
 from torchmemlint.facts.reach import is_direct, last_name
 from torchmemlint.facts.structure import Function
@@ -108,5 +109,5 @@ def _quiet_context(facts: FileFacts, node: ast.expr) -> bool:
 
 
 def _reads_memory(facts: FileFacts, node: ast.expr) -> bool:
-    calls = [part for part in ast.walk(node) if isinstance(part, ast.Call) and part in facts.structure.place_of]
+    calls = [part for part in subtree(node) if isinstance(part, ast.Call) and part in facts.structure.place_of]
     return any("reads_memory" in facts.effects(call) for call in calls)

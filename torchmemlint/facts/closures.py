@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.children import children, subtree
 from torchmemlint.facts.guards import RARE, GuardKind, guards
 from torchmemlint.facts.held_values import GROWING, carries, outlives
 from torchmemlint.facts.letting_go import BUILDERS, last_part, let_go_after, lettings_go
@@ -117,11 +118,7 @@ def _stays(facts: FileFacts, function: Function, node: ast.AST, holder: ast.expr
     if not loops or not isinstance(holder, ast.Name):
         return root in function.globals
     outermost = loops[-1]
-    inside = (
-        {n for part in ast.iter_child_nodes(outermost) for n in ast.walk(part)}
-        if isinstance(outermost, LOOPS)
-        else set()
-    )
+    inside = {n for part in children(outermost) for n in subtree(part)} if isinstance(outermost, LOOPS) else set()
     bindings = function.bound.get(root, [])
     if any(binding in inside for binding in bindings):
         return False
@@ -151,11 +148,11 @@ def _captures(facts: FileFacts, function: Function, made: ast.AST) -> Iterator[t
         own = set(inner.bound)
         roots: list[ast.AST] = [made.body] if isinstance(made, ast.Lambda) else [*made.body]
     elif isinstance(made, ast.GeneratorExp):
-        own = {n.id for g in made.generators for n in ast.walk(g.target) if isinstance(n, ast.Name)}
+        own = {n.id for g in made.generators for n in subtree(g.target) if isinstance(n, ast.Name)}
         roots = [made]
     else:
         return
-    for name in dict.fromkeys(n.id for root in roots for n in ast.walk(root) if isinstance(n, ast.Name)):
+    for name in dict.fromkeys(n.id for root in roots for n in subtree(root) if isinstance(n, ast.Name)):
         if name not in own and name in function.bound:
             yield name, evaluation.lookup(name, ast.Name(name, ast.Load())), None
 
@@ -165,7 +162,7 @@ def _of_this_step(facts: FileFacts, function: Function, name: str, given: ast.ex
     loops = facts.structure.place(node).loops()
     if not loops or (given is not None and not isinstance(given, ast.Name)):
         return True
-    inside = {n for part in ast.iter_child_nodes(loops[-1]) for n in ast.walk(part)}
+    inside = {n for part in children(loops[-1]) for n in subtree(part)}
     return any(binding in inside or binding is loops[-1] for binding in function.bound.get(name, []))
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.children import children, subtree
 from torchmemlint.facts.cleanup import cleanup
 from torchmemlint.facts.guards import leaves
 from torchmemlint.facts.library import library
@@ -89,7 +90,7 @@ def _deeds(facts: FileFacts, node: ast.stmt, repeated: bool) -> Iterator[Deed]: 
         for target in targets:
             yield from _binding(facts, target, node, node.value, repeated)
     elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        for child in ast.iter_child_nodes(node):
+        for child in children(node):
             if isinstance(child, ast.expr):
                 yield from _calls(facts, child)
 
@@ -185,7 +186,7 @@ def _empty(node: ast.expr) -> bool:
 def lazily_built(facts: FileFacts, node: ast.AST) -> bool:
     """Whether a node runs only when what it builds is not there yet: `not self.ready`, `"x" not in state`."""
     for place in facts.structure.place(node).chain():
-        if isinstance(place.node, ast.If) and node not in set(ast.walk(place.node.test)) and missing(place.node.test):
+        if isinstance(place.node, ast.If) and node not in set(subtree(place.node.test)) and missing(place.node.test):
             return True
     return False
 
@@ -227,7 +228,7 @@ def _rebound(facts: FileFacts, target: ast.Name, node: ast.stmt, value: ast.expr
         and target.id not in function.globals
     ):
         return
-    reads_itself = any(isinstance(n, ast.Name) and n.id == target.id for n in ast.walk(value))
+    reads_itself = any(isinstance(n, ast.Name) and n.id == target.id for n in subtree(value))
     if isinstance(value, ast.Constant) and value.value is None:
         yield Deed(Act.RELEASES, target)
     elif reads_itself and facts.value(value).device is not Device.HOST and not repeated:
@@ -258,7 +259,7 @@ def _held_by(facts: FileFacts, binding: ast.AST) -> Value:
 
 
 def _calls(facts: FileFacts, node: ast.expr) -> Iterator[Deed]:
-    for part in ast.walk(node):
+    for part in subtree(node):
         if isinstance(part, ast.Call) and part in facts.structure.place_of:
             act = act_of(facts, part)
             if act is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.children import subtree
 from torchmemlint.facts.memory import Table
 from torchmemlint.facts.paths import Usage, path_of, usages
 from torchmemlint.facts.structure import Class, Function
@@ -146,7 +147,7 @@ def _contributors(facts: FileFacts, function: Function, found: dict[str, Value])
     todo = sorted(carriers)
     while todo:
         for value in assigned.get(todo.pop(), ()):
-            for part in ast.walk(value):
+            for part in subtree(value):
                 path = path_of(part) if isinstance(part, ast.Name) else None
                 if path is None or path in carriers:
                     continue

@@ -144,7 +144,7 @@ def records(facts: FileFacts, value: Value) -> bool:
 
 def _freezes_itself(facts: FileFacts, owner: Class) -> bool:
     """Whether instances are made with all parameters frozen."""
-    from torchmemlint.facts.graph_fate import walk
+    from torchmemlint.facts.graph_walks import walk
 
     for base in facts.lineage(owner):
         init = None if isinstance(base, str) else base[1].methods.get("__init__")

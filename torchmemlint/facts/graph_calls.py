@@ -276,7 +276,7 @@ class Calls:
 
     def inside(self, facts: FileFacts, function: Function) -> Walk | None:
         """The walk of a callee."""
-        from torchmemlint.facts.graph_fate import walk
+        from torchmemlint.facts.graph_walks import walk
 
         return walk(facts, function, self.walk.depth + 1)
 

@@ -7,13 +7,13 @@ forward and what each module was last switched to. Calls into the project are wa
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts import switches
+from torchmemlint.facts.children import expressions, subtree
 from torchmemlint.facts.graph_calls import Calls
 from torchmemlint.facts.graph_origins import ASKS, CUTS, NONE, Fate, Held, Origin, is_plain_value
-from torchmemlint.facts.memory import Table
 from torchmemlint.facts.paths import path_of, root_of
 from torchmemlint.facts.structure import Function
 from torchmemlint.facts.switches import Switch, Switches
@@ -21,10 +21,6 @@ from torchmemlint.facts.values import UNKNOWN
 
 if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
-
-MAX_DEPTH = 2
-WALKS: Table[tuple[Function, int], Walk | None] = Table()
-END_SWITCHES: Table[Function, dict[str, Switch]] = Table()
 
 
 class Walk:
@@ -65,41 +61,41 @@ class Walk:
         for statement in body:
             self.statement(statement)
 
-    def statement(self, node: ast.stmt) -> None:  # noqa: C901 - one arm a kind of statement
-        if isinstance(node, ast.Assign):
-            self.assign(node.targets, node.value)
-        elif isinstance(node, ast.AnnAssign):
-            if node.value is not None:
-                self.assign([node.target], node.value)
-        elif isinstance(node, ast.AugAssign):
-            held = self.flow(node.value) | self.held_by(path_of(node.target))
-            self.bind(node.target, held if not self.is_plain(node.target) else NONE, None)
-        elif isinstance(node, ast.Return):
-            self.return_(node)
-        elif isinstance(node, ast.If):
-            self.flow(node.test)
-            self.alternatives([node.body, node.orelse], switches.condition_of(node.test, self.aliases))
-        elif isinstance(node, (ast.For, ast.AsyncFor, ast.While)):
-            self.loop(node)
-        elif isinstance(node, (ast.With, ast.AsyncWith)):
-            for item in node.items:
-                held = self.flow(item.context_expr)
-                if item.optional_vars is not None:
-                    self.bind(item.optional_vars, held, None)
-            self.block(node.body)
-        elif isinstance(node, ast.Try) or type(node).__name__ == "TryStar":
-            self.try_(node)  # type: ignore[arg-type]
-        elif isinstance(node, ast.Match):
-            self.flow(node.subject)
-            self.alternatives([case.body for case in node.cases] + [[]], None)
-        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            self.captured(node)
-        elif isinstance(node, ast.Expr):
-            self.mark_passed(node)
-        elif not isinstance(node, (ast.ClassDef, ast.Delete)):
-            for child in ast.iter_child_nodes(node):
-                if isinstance(child, ast.expr):
-                    self.flow(child)
+    def statement(self, node: ast.stmt) -> None:
+        _STATEMENTS.get(type(node), Walk.other)(self, node)
+
+    def other(self, node: ast.stmt) -> None:
+        for child in expressions(node):
+            self.flow(child)
+
+    def nothing(self, node: ast.stmt) -> None:
+        """What is defined here runs elsewhere; what is deleted is read no more."""
+
+    def assigned(self, node: ast.Assign) -> None:
+        self.assign(node.targets, node.value)
+
+    def annotated(self, node: ast.AnnAssign) -> None:
+        if node.value is not None:
+            self.assign([node.target], node.value)
+
+    def augmented(self, node: ast.AugAssign) -> None:
+        held = self.flow(node.value) | self.held_by(path_of(node.target))
+        self.bind(node.target, held if not self.is_plain(node.target) else NONE, None)
+
+    def if_(self, node: ast.If) -> None:
+        self.flow(node.test)
+        self.alternatives([node.body, node.orelse], switches.condition_of(node.test, self.aliases))
+
+    def with_(self, node: ast.With | ast.AsyncWith) -> None:
+        for item in node.items:
+            held = self.flow(item.context_expr)
+            if item.optional_vars is not None:
+                self.bind(item.optional_vars, held, None)
+        self.block(node.body)
+
+    def match(self, node: ast.Match) -> None:
+        self.flow(node.subject)
+        self.alternatives([case.body for case in node.cases] + [[]], None)
 
     def mark_passed(self, node: ast.Expr) -> None:
         """A statement that is a call: what it was given and nobody takes back went somewhere."""
@@ -152,7 +148,7 @@ class Walk:
     def whole(self, node: ast.For | ast.AsyncFor) -> bool:
         """A loop over modules or their parameters is taken to run: what it switches is switched afterwards."""
         return (
-            not any(isinstance(n, (ast.For, ast.While)) for s in node.body for n in ast.walk(s)) and len(node.body) <= 3
+            not any(isinstance(n, (ast.For, ast.While)) for s in node.body for n in subtree(s)) and len(node.body) <= 3
         )
 
     def spread(self, target: ast.expr, over: ast.expr, inward: bool) -> None:
@@ -193,7 +189,7 @@ class Walk:
         """A nested function that reads a value may do with it what it likes, later."""
         inner = self.facts.structure.function_of[node]
         trains = any(isinstance(c.func, ast.Attribute) and c.func.attr == "backward" for c in inner.calls)
-        for part in ast.walk(node):
+        for part in subtree(node):
             if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load) and part.id not in inner.bound:
                 self.mark(self.held.get(part.id, NONE), Fate.TRAINED if trains else Fate.PASSED, part)
 
@@ -270,35 +266,49 @@ class Walk:
 
     def flow(self, node: ast.expr) -> Held:
         """The graphs that the value of an expression hangs on; uses on the way are marked."""
-        if isinstance(node, ast.Name):
-            return self.held_by(node.id)
-        if isinstance(node, ast.Call):
-            return self.calls.call(node)
-        if isinstance(node, ast.Attribute):
-            return self.attribute(node)
-        if isinstance(node, ast.Subscript):
-            self.flow(node.slice)
-            path = path_of(node)
-            return self.held_by(path) if path is not None else self.flow(node.value)
-        if isinstance(node, ast.Lambda):
-            for part in ast.walk(node.body):
-                if isinstance(part, ast.Name):
-                    self.mark(self.held.get(part.id, NONE), Fate.PASSED, part)
-            return NONE
-        if isinstance(node, (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)):
-            return self.comprehension(node)
-        if isinstance(node, ast.NamedExpr):
-            held = self.flow(node.value)
-            self.bind(node.target, held, node.value)
-            return held
-        parts = [self.flow(child) for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)]
-        held = frozenset().union(*parts) if parts else NONE
-        if isinstance(node, (ast.Yield, ast.YieldFrom)):
-            self.mark(held, Fate.YIELDED, node)
-            return NONE
+        return _EXPRESSIONS.get(type(node), Walk.mixed)(self, node)
+
+    def name(self, node: ast.Name) -> Held:
+        return self.held_by(node.id)
+
+    def call(self, node: ast.Call) -> Held:
+        return self.calls.call(node)
+
+    def constant(self, node: ast.Constant) -> Held:
+        return NONE
+
+    def subscript(self, node: ast.Subscript) -> Held:
+        self.flow(node.slice)
+        path = path_of(node)
+        return self.held_by(path) if path is not None else self.flow(node.value)
+
+    def lambda_(self, node: ast.Lambda) -> Held:
+        for part in subtree(node.body):
+            if isinstance(part, ast.Name):
+                self.mark(self.held.get(part.id, NONE), Fate.PASSED, part)
+        return NONE
+
+    def named(self, node: ast.NamedExpr) -> Held:
+        held = self.flow(node.value)
+        self.bind(node.target, held, node.value)
+        return held
+
+    def yielded(self, node: ast.Yield | ast.YieldFrom) -> Held:
+        self.mark(self.parts(node), Fate.YIELDED, node)
+        return NONE
+
+    def mixed(self, node: ast.expr) -> Held:
+        held = self.parts(node)
         if held and (self.is_plain(node) or isinstance(node, (ast.JoinedStr, ast.FormattedValue, ast.Compare))):
             self.mark(held, Fate.READ, node)
             return NONE
+        return held
+
+    def parts(self, node: ast.expr) -> Held:
+        """What the parts of an expression hang on, together."""
+        held = NONE
+        for child in expressions(node):
+            held |= self.flow(child)
         return held
 
     def attribute(self, node: ast.Attribute) -> Held:
@@ -329,63 +339,26 @@ class Walk:
         return held
 
 
+W = Walk
+_STATEMENTS: dict[type[ast.stmt], Callable[..., None]] = {
+    ast.Assign: W.assigned, ast.AnnAssign: W.annotated, ast.AugAssign: W.augmented, ast.Return: W.return_,
+    ast.If: W.if_, ast.For: W.loop, ast.AsyncFor: W.loop, ast.While: W.loop, ast.With: W.with_,
+    ast.AsyncWith: W.with_, ast.Try: W.try_, ast.Match: W.match, ast.FunctionDef: W.captured,
+    ast.AsyncFunctionDef: W.captured, ast.Expr: W.mark_passed, ast.ClassDef: W.nothing, ast.Delete: W.nothing,
+}  # fmt: skip
+if hasattr(ast, "TryStar"):  # since Python 3.11
+    _STATEMENTS[ast.TryStar] = W.try_
+_EXPRESSIONS: dict[type[ast.expr], Callable[..., Held]] = {
+    ast.Name: W.name, ast.Constant: W.constant, ast.Attribute: W.attribute, ast.Subscript: W.subscript,
+    ast.Call: W.call, ast.Lambda: W.lambda_, ast.NamedExpr: W.named, ast.ListComp: W.comprehension,
+    ast.SetComp: W.comprehension, ast.GeneratorExp: W.comprehension, ast.DictComp: W.comprehension,
+    ast.Yield: W.yielded, ast.YieldFrom: W.yielded,
+}  # fmt: skip
+
+
 def _leaves(body: Sequence[ast.stmt]) -> bool:
     return bool(body) and isinstance(body[-1], (ast.Return, ast.Raise, ast.Continue, ast.Break))
 
 
 def _united(one: dict[str, Held], two: dict[str, Held]) -> dict[str, Held]:
     return {path: one.get(path, NONE) | two.get(path, NONE) for path in [*one, *[p for p in two if p not in one]]}
-
-
-def walk(facts: FileFacts, function: Function, depth: int = 0) -> Walk | None:
-    """The finished walk of a function; None in a circle, and too deep down."""
-    cache = facts.project.memory.table(WALKS)
-    key = (function, depth)
-    if key not in cache:
-        cache[key] = None
-        if depth <= MAX_DEPTH:
-            cache[key] = Walk(facts, function, _before(facts, function, depth), depth).run()
-    return cache[key]
-
-
-def _ends_with(facts: FileFacts, function: Function, depth: int) -> dict[str, Switch]:
-    """What a function leaves switched at its end by its own statements, calls into the project left out."""
-    cache = facts.project.memory.table(END_SWITCHES)
-    if function not in cache:
-        cache[function] = {}
-        cache[function] = Walk(facts, function, Switches(), depth + 1, follows=False).run().switches.known
-    return cache[function]
-
-
-def _before(facts: FileFacts, function: Function, depth: int) -> Switches:
-    """What is known when a function begins: modules that `__init__` or the file's body put to eval for good."""
-    known = Switches()
-    owner = function.owner
-    init = owner.methods.get("__init__") if owner is not None else None
-    if init is not None and init is not function and owner is not None:
-        own, theirs = function.self_name(), init.self_name()
-        for path, switch in _ends_with(facts, init, depth).items():
-            if own is not None and theirs is not None and (path == theirs or path.startswith(f"{theirs}.")):
-                stays = not any(_turned_back(m, path) for m in owner.methods.values()) and not facts.derives(
-                    owner, "torch.nn.Module"
-                )
-                known.known[own + path[len(theirs) :]] = Switch(
-                    switch.modes if stays else switches.UNSET, switch.frozen, switch.by
-                )
-    if not function.is_module:
-        for path, switch in _ends_with(facts, facts.structure.body, depth).items():
-            root = path.replace("[", ".").split(".")[0]
-            if root not in function.bound and root in facts.structure.body.bound:
-                stays = not any(_turned_back(f, path) for f in facts.structure.functions)
-                known.known[path] = Switch(switch.modes if stays else switches.UNSET, switch.frozen, switch.by)
-    return known
-
-
-def _turned_back(function: Function, path: str) -> bool:
-    """Whether a function calls `.train()` on a path or its owner."""
-    for call in function.calls:
-        if isinstance(call.func, ast.Attribute) and call.func.attr == "train":
-            switched = path_of(call.func.value)
-            if switched is not None and (path == switched or path.startswith(f"{switched}.")):
-                return not (call.args and isinstance(call.args[0], ast.Constant) and not call.args[0].value)
-    return False

@@ -7,6 +7,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.children import subtree
 from torchmemlint.facts.structure import Block, Class, Function, Place
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def classify(facts: FileFacts, test: ast.expr, function: Function, negated: bool
         kinds = [classify(facts, part, function, negated) for part in test.values]
         every = isinstance(test.op, ast.And) is not negated
         return _strongest(kinds) if every else _weakest(kinds)
-    if any(_is_modulo(part) for part in ast.walk(test)):
+    if any(_is_modulo(part) for part in subtree(test)):
         return GuardKind.RATE if _holds_rarely(test, negated) else GuardKind.DEVICE
     if _reads_memory(facts, test, function):
         return GuardKind.MEMORY
@@ -172,7 +173,7 @@ def _comparison(facts: FileFacts, test: ast.Compare, function: Function, negated
             return GuardKind.ONCE
     if isinstance(operator, ast.In) and not negated and not isinstance(right, ast.Constant):
         return GuardKind.RATE
-    for part in ast.walk(test):
+    for part in subtree(test):
         if isinstance(part, ast.Call) and facts.names.dotted(part.func, function) in CLOCKS:
             return GuardKind.RATE
     return GuardKind.OTHER
@@ -210,7 +211,7 @@ def _assigned(owner: Class, attr: str) -> list[ast.expr]:
     """What the methods of a class assign to an attribute of the instance."""
     found = []
     for method in owner.methods.values():
-        for statement in ast.walk(method.node):
+        for statement in subtree(method.node):
             if isinstance(statement, ast.Assign):
                 for target in statement.targets:
                     if isinstance(target, ast.Attribute) and target.attr == attr and isinstance(target.value, ast.Name):
@@ -231,14 +232,14 @@ def _literal(node: ast.expr | None) -> bool | None:
 
 
 def _reads_memory(facts: FileFacts, test: ast.expr, function: Function) -> bool:
-    for part in ast.walk(test):
+    for part in subtree(test):
         if isinstance(part, ast.Call) and part in facts.structure.place_of and "reads_memory" in facts.effects(part):
             return True
         if isinstance(part, ast.Name):
             for binding in function.bound.get(part.id, ()):
                 if isinstance(binding, ast.Assign) and any(
                     isinstance(c, ast.Call) and c in facts.structure.place_of and "reads_memory" in facts.effects(c)
-                    for c in ast.walk(binding.value)
+                    for c in subtree(binding.value)
                 ):
                     return True
     return False

@@ -11,6 +11,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.children import subtree
 from torchmemlint.facts.runs import builds_run
 from torchmemlint.facts.structure import Block, Function, LoopNode
 from torchmemlint.facts.values import Device, Kind, Reason
@@ -122,11 +123,11 @@ class HeatMap:
             return False
         counters = {loop.target.id}
         cut = False
-        for node in (n for statement in loop.body for n in ast.walk(statement)):
+        for node in (n for statement in loop.body for n in subtree(statement)):
             if isinstance(node, ast.Assign) and any(
-                isinstance(n, ast.Name) and n.id in counters for n in ast.walk(node.value)
+                isinstance(n, ast.Name) and n.id in counters for n in subtree(node.value)
             ):
-                counters.update(n.id for t in node.targets for n in ast.walk(t) if isinstance(n, ast.Name))
+                counters.update(n.id for t in node.targets for n in subtree(t) if isinstance(n, ast.Name))
             if isinstance(node, ast.Slice) and isinstance(node.lower, ast.Name) and node.lower.id in counters:
                 cut = True
         return cut and self._works(loop)

@@ -9,6 +9,7 @@ import ast
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.children import subtree
 from torchmemlint.facts.paths import path_of
 from torchmemlint.facts.proof_edits import detach_after, detachment, handed_copy, handle_of_nothing, without_graphs
 from torchmemlint.facts.structure import Function
@@ -150,7 +151,7 @@ def _handed_on(facts: FileFacts, held: Held) -> bool:
         and isinstance(node.ctx, ast.Load)
         and path_of(node) == held.path
         and span(node).end <= end
-        for node in ast.walk(function.node)
+        for node in subtree(function.node)
     )
 
 

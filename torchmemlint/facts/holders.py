@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.approach import captured, reads_after
+from torchmemlint.facts.children import subtree
 from torchmemlint.facts.deeds import Act, begins, deeds
 from torchmemlint.facts.library import library
 from torchmemlint.facts.structure import Function
@@ -105,13 +106,13 @@ def _deleted(facts: FileFacts, function: Function, name: str, since: ast.stmt, u
         and node.id == name
         and isinstance(node.ctx, ast.Del)
         and first < begins(facts, node) < last
-        for node in ast.walk(function.node)
+        for node in subtree(function.node)
     )
 
 
 def _bound_value(facts: FileFacts, binding: ast.Assign, name: str) -> Value:
     for target in binding.targets:
-        for node in ast.walk(target):
+        for node in subtree(target):
             if isinstance(node, ast.Name) and node.id == name:
                 return facts.value(node)
     return Value()
@@ -150,7 +151,7 @@ def _computed_with(facts: FileFacts, function: Function, binding: ast.Assign, na
         and node.id == name
         and begins(facts, node) > begins(facts, binding)
         and _operand(facts, node)
-        for node in ast.walk(function.node)
+        for node in subtree(function.node)
     )
 
 
@@ -177,7 +178,7 @@ def _alias_outlives(facts: FileFacts, function: Function, binding: ast.Assign, s
     origins = [b for b in function.bound.get(source, ()) if isinstance(b, ast.Assign) and begins(facts, b) < here]
     gone = any(
         isinstance(n, ast.Name) and n.id == source and isinstance(n.ctx, ast.Del) and begins(facts, n) > here
-        for n in ast.walk(function.node)
+        for n in subtree(function.node)
     )
     return gone and len(origins) == 1 and _owned(facts, function, origins[0], source)
 
@@ -228,7 +229,7 @@ def _scalar(facts: FileFacts, node: ast.expr) -> bool:
 def _escapes(facts: FileFacts, function: Function, binding: ast.Assign, name: str) -> bool:
     """Whether something else may hold the tensor, or a view of it that is still read, after the name is gone."""
     here = begins(facts, binding)
-    for node in ast.walk(function.node):
+    for node in subtree(function.node):
         if isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load):
             if begins(facts, node) > here and _kept(facts, node):
                 return True
@@ -281,7 +282,7 @@ def _moved(facts: FileFacts, statement: ast.stmt, reads: list[ast.Name]) -> ast.
     later = facts.structure.after(statement)
     if not later or not isinstance(later[0], ast.Assign):
         return None
-    inside = set(ast.walk(later[0]))
+    inside = set(subtree(later[0]))
     if any(read not in inside or not _to_host(facts, read) for read in reads):
         return None
     return later[0]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.children import subtree
 from torchmemlint.facts.letting_go import last_part
 from torchmemlint.facts.library import library
 from torchmemlint.facts.paths import path_of
@@ -130,9 +131,9 @@ def _of_target(facts: FileFacts, function: Function, target: ast.expr) -> Fate:
 def _of_local(facts: FileFacts, function: Function, name: str) -> Fate:
     """A handle (or a list of handles) in a local name: what its uses do."""
     kept = False
-    if any(_removes(node) for node in ast.walk(function.node)):
+    if any(_removes(node) for node in subtree(function.node)):
         return Fate.REMOVED
-    for node in ast.walk(function.node):
+    for node in subtree(function.node):
         if not (isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load)):
             continue
         parent = facts.structure.parent.get(node)
@@ -167,7 +168,7 @@ def _removed_by_name(facts: FileFacts, attribute: str) -> bool:
         for function in other.structure.functions if other is not None else ():
             if function.is_module:
                 continue
-            nodes = list(ast.walk(function.node))
+            nodes = list(subtree(function.node))
             if any(_removes(n) for n in nodes) and any(_speaks_of(n, attribute) for n in nodes):
                 return True
     return False

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.children import subtree
 from torchmemlint.facts.guards import Guard, GuardKind, guards
 from torchmemlint.facts.heat import Heat
 from torchmemlint.facts.reach import Carry, last_name, weight
@@ -61,7 +62,7 @@ def _complemented(facts: FileFacts, guard: Guard, call: HotCall, others: list[Ho
     """A condition holds nothing back when its other outcome ends in the same effect, further down."""
     if guard.kind is not GuardKind.OTHER or not isinstance(guard.node, ast.If):
         return False
-    rest = {node for statement in facts.structure.after(guard.node) for node in ast.walk(statement)}
+    rest = {node for statement in facts.structure.after(guard.node) for node in subtree(statement)}
     return any(other is not call and other.carry.call in rest and other.weight == 0 for other in others)
 
 
@@ -135,13 +136,13 @@ def _guards_the_work(facts: FileFacts, guard: Guard, work: ast.AST | None) -> bo
     if work is None or guard.kind is not GuardKind.OTHER or not isinstance(guard.node, ast.If):
         return False
     block = guard.node.orelse if guard.negated else guard.node.body
-    inside = {node for statement in block for node in ast.walk(statement)}
+    inside = {node for statement in block for node in subtree(statement)}
     return work in inside
 
 
 def _beside(facts: FileFacts, guard: Guard, call: ast.Call) -> bool:
     """An early return in the same block: what follows it is what the function is for."""
-    return isinstance(guard.node, ast.If) and call not in set(ast.walk(guard.node))
+    return isinstance(guard.node, ast.If) and call not in set(subtree(guard.node))
 
 
 def hot_function(facts: FileFacts, function: Function) -> Reason | None:

@@ -6,8 +6,9 @@ May not know rules.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from torchmemlint.facts.children import expressions
 from torchmemlint.facts.infer_expressions import Expressions
 from torchmemlint.facts.infer_state import Environment
 from torchmemlint.facts.paths import target_paths
@@ -42,41 +43,46 @@ class Evaluation(Expressions):
         for statement in body:
             self.statement(statement)
 
-    def statement(self, node: ast.stmt) -> None:  # noqa: C901 - one arm a kind of statement
-        if isinstance(node, ast.Assign):
-            value = self.expr(node.value)
-            for target in node.targets:
-                self.bind(target, value)
-        elif isinstance(node, ast.AugAssign):
-            self.augment(node)
-        elif isinstance(node, ast.AnnAssign):
-            if node.value is not None:
-                self.bind(node.target, self.expr(node.value))
-        elif isinstance(node, ast.Return):
-            self.returned.append(self.expr(node.value) if node.value is not None else HOST)
-        elif isinstance(node, ast.If):
-            self.branches(node)
-        elif isinstance(node, (ast.For, ast.AsyncFor, ast.While)):
-            self.loop(node)
-        elif isinstance(node, (ast.With, ast.AsyncWith)):
-            for item in node.items:
-                value = self.expr(item.context_expr)
-                if item.optional_vars is not None:
-                    self.bind(item.optional_vars, value)
-            self.block(node.body)
-        elif isinstance(node, ast.Try) or type(node).__name__ == "TryStar":
-            self.try_(node)  # type: ignore[arg-type]
-        elif isinstance(node, ast.Delete):
-            for target in node.targets:
-                for path in target_paths(target):
-                    self.forget(path)
-        elif isinstance(node, ast.Match):
-            self.expr(node.subject)
-            self.alternatives([case.body for case in node.cases] + [[]])
-        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            for child in ast.iter_child_nodes(node):
-                if isinstance(child, ast.expr):
-                    self.expr(child)
+    def statement(self, node: ast.stmt) -> None:
+        _ARMS.get(type(node), Evaluation.simple)(self, node)
+
+    def simple(self, node: ast.stmt) -> None:
+        for child in expressions(node):
+            self.expr(child)
+
+    def nothing(self, node: ast.stmt) -> None:
+        """What is defined here runs elsewhere."""
+
+    def assign(self, node: ast.Assign) -> None:
+        value = self.expr(node.value)
+        for target in node.targets:
+            self.bind(target, value)
+
+    def annotated(self, node: ast.AnnAssign) -> None:
+        if node.value is not None:
+            self.bind(node.target, self.expr(node.value))
+
+    def expression(self, node: ast.Expr) -> None:
+        self.expr(node.value)
+
+    def return_(self, node: ast.Return) -> None:
+        self.returned.append(self.expr(node.value) if node.value is not None else HOST)
+
+    def with_(self, node: ast.With | ast.AsyncWith) -> None:
+        for item in node.items:
+            value = self.expr(item.context_expr)
+            if item.optional_vars is not None:
+                self.bind(item.optional_vars, value)
+        self.block(node.body)
+
+    def delete(self, node: ast.Delete) -> None:
+        for target in node.targets:
+            for path in target_paths(target):
+                self.forget(path)
+
+    def match(self, node: ast.Match) -> None:
+        self.expr(node.subject)
+        self.alternatives([case.body for case in node.cases] + [[]])
 
     def branches(self, node: ast.If) -> None:
         self.expr(node.test)
@@ -139,3 +145,14 @@ def _joined(environments: list[Environment]) -> Environment:
             value = join(value, other)
         done[name] = value
     return done
+
+
+E = Evaluation
+_ARMS: dict[type[ast.stmt], Callable[..., None]] = {
+    ast.Assign: E.assign, ast.AugAssign: E.augment, ast.AnnAssign: E.annotated, ast.Expr: E.expression,
+    ast.Return: E.return_, ast.If: E.branches, ast.For: E.loop, ast.AsyncFor: E.loop, ast.While: E.loop,
+    ast.With: E.with_, ast.AsyncWith: E.with_, ast.Try: E.try_, ast.Delete: E.delete, ast.Match: E.match,
+    ast.FunctionDef: E.nothing, ast.AsyncFunctionDef: E.nothing, ast.ClassDef: E.nothing,
+}  # fmt: skip
+if hasattr(ast, "TryStar"):  # since Python 3.11
+    _ARMS[ast.TryStar] = E.try_

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 
+from torchmemlint.facts.children import expressions
 from torchmemlint.facts.infer_calls import Calls
 from torchmemlint.facts.library import library
 from torchmemlint.facts.paths import path_of
@@ -21,61 +23,50 @@ from torchmemlint.facts.values import (
     tensor,
 )
 
-HOST_CONSTRUCTS = (ast.JoinedStr, ast.FormattedValue)
-
 
 class Expressions(Calls):
     """Evaluates expressions."""
 
     def expr(self, node: ast.expr) -> Value:
-        value = self._expr(node)
+        value = _ARMS.get(type(node), Expressions.other)(self, node)
         self.values[node] = value
         return value
 
-    def _expr(self, node: ast.expr) -> Value:  # noqa: C901 - one arm a kind of expression
-        if isinstance(node, ast.Name):
-            return self.name(node)
-        if isinstance(node, ast.Call):
-            return self.call(node)
-        if isinstance(node, ast.Attribute):
-            return self.attribute(node)
-        if isinstance(node, (ast.BinOp, ast.UnaryOp)):
-            return self.operation(node)
-        if isinstance(node, ast.Subscript):
-            return self.subscript(node)
-        if isinstance(node, (ast.Constant, HOST_CONSTRUCTS)):
-            for child in ast.iter_child_nodes(node):
-                if isinstance(child, ast.expr):
-                    self.expr(child)
-            return HOST
-        if isinstance(node, ast.Compare):
-            operands = [self.expr(operand) for operand in (node.left, *node.comparators)]
-            return tensor(Grad.NONE, flow_device(operands)) if any(o.is_tensor for o in operands) else HOST
-        if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
-            return self.display(node)
-        if isinstance(node, ast.Dict):
-            return self.dictionary(node)
-        if isinstance(node, ast.IfExp):
-            self.expr(node.test)
-            return join(self.expr(node.body), self.expr(node.orelse))
-        if isinstance(node, ast.BoolOp):
-            values = [self.expr(operand) for operand in node.values]
-            known = [v for v in values if v.kind is not Kind.HOST]
-            return known[0] if len({v.key for v in known}) == 1 else HOST if not known else UNKNOWN
-        if isinstance(node, (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)):
-            return self.comprehension(node)
-        if isinstance(node, ast.Lambda):
-            return Value(Kind.FUNCTION, ref=self.facts.structure.function_of[node].key)
-        if isinstance(node, ast.NamedExpr):
-            value = self.expr(node.value)
-            self.bind(node.target, value)
-            return value
-        if isinstance(node, (ast.Await, ast.Starred)):
-            return self.expr(node.value)
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.expr):
-                self.expr(child)
+    def other(self, node: ast.expr) -> Value:
+        for child in expressions(node):
+            self.expr(child)
         return UNKNOWN
+
+    def constant(self, node: ast.Constant) -> Value:
+        return HOST
+
+    def formatted(self, node: ast.JoinedStr | ast.FormattedValue) -> Value:
+        self.other(node)
+        return HOST
+
+    def comparison(self, node: ast.Compare) -> Value:
+        operands = [self.expr(operand) for operand in (node.left, *node.comparators)]
+        return tensor(Grad.NONE, flow_device(operands)) if any(o.is_tensor for o in operands) else HOST
+
+    def conditional(self, node: ast.IfExp) -> Value:
+        self.expr(node.test)
+        return join(self.expr(node.body), self.expr(node.orelse))
+
+    def boolean(self, node: ast.BoolOp) -> Value:
+        values = [self.expr(operand) for operand in node.values]
+        known = [v for v in values if v.kind is not Kind.HOST]
+        return known[0] if len({v.key for v in known}) == 1 else HOST if not known else UNKNOWN
+
+    def lambda_(self, node: ast.Lambda) -> Value:
+        return Value(Kind.FUNCTION, ref=self.facts.structure.function_of[node].key)
+
+    def named(self, node: ast.NamedExpr) -> Value:
+        value = self.expr(node.value)
+        self.bind(node.target, value)
+        return value
+
+    def inner(self, node: ast.Await | ast.Starred) -> Value:
+        return self.expr(node.value)
 
     def operation(self, node: ast.BinOp | ast.UnaryOp) -> Value:
         if isinstance(node, ast.UnaryOp):
@@ -184,3 +175,15 @@ class Expressions(Calls):
         if value.kind is Kind.MODULE:
             return Value(Kind.MODULE)
         return HOST if value.kind is Kind.HOST else UNKNOWN
+
+
+E = Expressions
+_ARMS: dict[type[ast.expr], Callable[..., Value]] = {
+    ast.Name: E.name, ast.Call: E.call, ast.Attribute: E.attribute, ast.Subscript: E.subscript,
+    ast.BinOp: E.operation, ast.UnaryOp: E.operation, ast.Compare: E.comparison, ast.BoolOp: E.boolean,
+    ast.Constant: E.constant, ast.JoinedStr: E.formatted, ast.FormattedValue: E.formatted,
+    ast.Tuple: E.display, ast.List: E.display, ast.Set: E.display, ast.Dict: E.dictionary,
+    ast.ListComp: E.comprehension, ast.SetComp: E.comprehension, ast.GeneratorExp: E.comprehension,
+    ast.DictComp: E.comprehension, ast.IfExp: E.conditional, ast.Lambda: E.lambda_, ast.NamedExpr: E.named,
+    ast.Await: E.inner, ast.Starred: E.inner,
+}  # fmt: skip

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from torchmemlint.facts.children import subtree
 from torchmemlint.facts.paths import path_of
 from torchmemlint.facts.structure import Block, Class, Function
 from torchmemlint.facts.values import Grad, Kind
@@ -117,12 +118,12 @@ def _is_factory(node: ast.expr) -> bool:
 
 def _detaches(facts: FileFacts, path: str, value: ast.expr) -> bool:
     """The path is bound again to itself without its graph: `self.h = self.h.detach()`."""
-    if not any(isinstance(part, (ast.Name, ast.Attribute)) and path_of(part) == path for part in ast.walk(value)):
+    if not any(isinstance(part, (ast.Name, ast.Attribute)) and path_of(part) == path for part in subtree(value)):
         return False
     if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr == "tree_map":
         mapping = value.args[0] if value.args else None
         return isinstance(mapping, ast.Lambda) and any(
-            isinstance(part, ast.Attribute) and part.attr == "detach" for part in ast.walk(mapping.body)
+            isinstance(part, ast.Attribute) and part.attr == "detach" for part in subtree(mapping.body)
         )
     found = facts.value(value)
     return found.kind is Kind.HOST or (found.kind is Kind.TENSOR and found.grad is Grad.NONE)

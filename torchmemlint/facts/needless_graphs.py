@@ -14,8 +14,9 @@ from torchmemlint.facts import switches
 from torchmemlint.facts.caller_mode import CallerMode, effective_mode
 from torchmemlint.facts.forwards import Certainty, confirmed, given_value
 from torchmemlint.facts.grad_mode import GradMode, function_mode
-from torchmemlint.facts.graph_fate import Walk, walk
+from torchmemlint.facts.graph_fate import Walk
 from torchmemlint.facts.graph_origins import Fate, Origin
+from torchmemlint.facts.graph_walks import walk
 from torchmemlint.facts.project import TooManyCallers
 from torchmemlint.facts.structure import Block, Function
 from torchmemlint.facts.tests_of_user import is_smoke_test, is_test

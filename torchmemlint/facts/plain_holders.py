@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.children import subtree
 from torchmemlint.facts.held_values import GROWING
 from torchmemlint.facts.letting_go import lettings_go
 from torchmemlint.facts.paths import path_of
@@ -68,7 +69,7 @@ def _only_derives(owner: Class) -> bool:
             continue
         if method.loops or not method.returns or len(method.body) > 6 or method.name.startswith("__"):
             return False
-        for node in ast.walk(method.node):
+        for node in subtree(method.node):
             if isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.ctx, (ast.Store, ast.Del)):
                 return False
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
@@ -116,7 +117,7 @@ def _on_device(facts: FileFacts, init: Function, value: ast.Call) -> bool:
     for node in list(given):
         if isinstance(node, ast.Name):
             given.extend(b.value for b in init.bound.get(node.id, ()) if isinstance(b, ast.Assign))
-    parts = [part for node in given for part in ast.walk(node)]
+    parts = [part for node in given for part in subtree(node)]
     return any(
         isinstance(p, ast.Constant) and isinstance(p.value, str) and p.value.split(":")[0] in DEVICES for p in parts
     )

@@ -7,6 +7,7 @@ import builtins
 import sys
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.children import children
 from torchmemlint.facts.library import Signature, library
 from torchmemlint.facts.memory import Table
 from torchmemlint.facts.structure import Class, Function
@@ -170,5 +171,5 @@ def _own_nodes(function: Function) -> list[ast.AST]:
         node = waiting.pop()
         found.append(node)
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
-            waiting.extend(ast.iter_child_nodes(node))
+            waiting.extend(children(node))
     return found

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.approach import following
+from torchmemlint.facts.children import subtree
 from torchmemlint.facts.cleanup import cleanup
 from torchmemlint.facts.quiet import is_quiet
 from torchmemlint.facts.running_out import About, about
@@ -74,7 +75,7 @@ def _recovery(facts: FileFacts, attempt: ast.Try, handler: ast.ExceptHandler) ->
 def _calls(facts: FileFacts, handler: ast.ExceptHandler) -> list[ast.Call]:
     """Calls that run in the handler itself, in the order they stand, not those of functions defined in it."""
     function = facts.structure.function(handler.body[0])
-    inside = {node for statement in handler.body for node in ast.walk(statement) if isinstance(node, ast.Call)}
+    inside = {node for statement in handler.body for node in subtree(statement) if isinstance(node, ast.Call)}
     return [call for call in function.calls if call in inside]
 
 
@@ -83,7 +84,7 @@ def _drops_traceback(handler: ast.ExceptHandler) -> bool:
     return any(
         isinstance(target, ast.Attribute) and target.attr == "__traceback__"
         for statement in handler.body
-        for node in ast.walk(statement)
+        for node in subtree(statement)
         if isinstance(node, ast.Assign)
         for target in node.targets
     )
@@ -102,7 +103,7 @@ def _repeats(facts: FileFacts, attempt: ast.Try, handler: ast.ExceptHandler, cal
     if mine is not None and mine[1] is facts.structure.function(attempt):
         return True
     for statement in attempt.body:
-        for node in ast.walk(statement):
+        for node in subtree(statement):
             if (
                 isinstance(node, ast.Call)
                 and node in facts.structure.place_of
@@ -134,7 +135,7 @@ def _runs_modules(facts: FileFacts, function: Function) -> bool:
 def _reports(call: ast.Call, error: str | None) -> bool:
     """A call that is told a text or the error: it logs."""
     given = [*call.args, *[keyword.value for keyword in call.keywords]]
-    if any(isinstance(node, ast.Name) and node.id == error for argument in given for node in ast.walk(argument)):
+    if any(isinstance(node, ast.Name) and node.id == error for argument in given for node in subtree(argument)):
         return True
     return bool(given) and (
         isinstance(given[0], ast.JoinedStr) or (isinstance(given[0], ast.Constant) and isinstance(given[0].value, str))
@@ -164,7 +165,7 @@ def _raised(facts: FileFacts, call: ast.Call, handler: ast.ExceptHandler) -> boo
 def _device_work(facts: FileFacts, attempt: ast.Try) -> bool:
     """Whether the attempt may have had tensors: it calls something that is not known to leave the device alone."""
     for statement in attempt.body:
-        for node in ast.walk(statement):
+        for node in subtree(statement):
             if isinstance(node, ast.Call) and node in facts.structure.place_of:
                 if not is_quiet(facts, node) and cleanup(facts, node) is None:
                     return True
@@ -200,7 +201,7 @@ def _again_later(facts: FileFacts, attempt: ast.Try, handler: ast.ExceptHandler,
     tail = [*following(facts, statement)]
     if any(isinstance(later, (ast.Break, ast.Return, ast.Raise)) for later in facts.structure.after(statement)):
         return False
-    inside = {node for inner in handler.body for node in ast.walk(inner)}
+    inside = {node for inner in handler.body for node in subtree(inner)}
     outside = [later for later in tail if later not in inside][:2]
     loops = facts.structure.place(attempt).loops()
     if loops and not isinstance(loops[0], ast.comprehension):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.children import subtree
 from torchmemlint.facts.guards import leaves
 from torchmemlint.facts.recovery import Recovery
 from torchmemlint.facts.structure import Function
@@ -93,7 +94,7 @@ def _cuts(facts: FileFacts, found: Recovery) -> Iterator[_Cut]:
 def _movable(facts: FileFacts, tail: Sequence[ast.stmt], error: str | None) -> bool:
     """Nothing in it needs the error, and no text of it depends on its indentation."""
     for statement in tail:
-        for node in ast.walk(statement):
+        for node in subtree(statement):
             if isinstance(node, ast.Name) and error is not None and node.id == error:
                 return False
             if isinstance(node, ast.Raise) and node.exc is None:

@@ -6,6 +6,7 @@ import ast
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.approach import following
+from torchmemlint.facts.children import subtree
 from torchmemlint.facts.holders import Holder
 from torchmemlint.facts.releases import Form, Idle
 from torchmemlint.model import Applicability, Edit, Fix, Position, Span
@@ -53,7 +54,7 @@ def _break(facts: FileFacts, statement: ast.stmt) -> str:
 def _later_del(facts: FileFacts, statement: ast.stmt, names: set[str]) -> ast.Delete | None:
     """The first `del` after the call that names one of these."""
     for later in following(facts, statement):
-        for node in ast.walk(later):
+        for node in subtree(later):
             if isinstance(node, ast.Delete) and any(isinstance(t, ast.Name) and t.id in names for t in _targets(node)):
                 return node
     return None
@@ -84,7 +85,7 @@ def _after_the_move(facts: FileFacts, statement: ast.stmt, holder: Holder) -> Fi
     if "\n" in copy or "\n" in text:
         return None
     again = any(
-        isinstance(n, ast.Name) and n.id == holder.name and isinstance(n.ctx, ast.Store) for n in ast.walk(moved)
+        isinstance(n, ast.Name) and n.id == holder.name and isinstance(n.ctx, ast.Store) for n in subtree(moved)
     )
     drop = "" if again else f"del {holder.name}{_break(facts, statement)}"
     return Fix("copy to the host first", Applicability.UNSAFE, (Edit(here, copy), Edit(there, drop + text)))

@@ -15,6 +15,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.approach import Approach, approaches, following
+from torchmemlint.facts.children import subtree
 from torchmemlint.facts.cleanup import Cleanup, cleanup, helper
 from torchmemlint.facts.deeds import Act, Deed, act_of, deeds, lazily_built, missing
 from torchmemlint.facts.guards import GuardKind, guards
@@ -129,7 +130,7 @@ def _held_back(facts: FileFacts, call: ast.Call) -> bool:
         if guard.kind is GuardKind.MEMORY:
             return True
         test = guard.node.test if isinstance(guard.node, ast.If) else None
-        if test is not None and any(isinstance(n, ast.BinOp) and isinstance(n.op, ast.Mod) for n in ast.walk(test)):
+        if test is not None and any(isinstance(n, ast.BinOp) and isinstance(n.op, ast.Mod) for n in subtree(test)):
             return True
     return False
 
@@ -168,7 +169,7 @@ def _takes_next(facts: FileFacts, statement: ast.stmt) -> bool:
     later = facts.structure.after(statement)
     if not later:
         return False
-    calls = [n for n in ast.walk(later[0]) if isinstance(n, ast.Call) and n in facts.structure.place_of]
+    calls = [n for n in subtree(later[0]) if isinstance(n, ast.Call) and n in facts.structure.place_of]
     return any(act_of(facts, call) is Act.TAKES for call in calls)
 
 
@@ -210,7 +211,7 @@ def _run_by_tests(facts: FileFacts, function: Function) -> bool:
 def _measured_after(facts: FileFacts, statement: ast.stmt) -> bool:
     """Memory is read afterwards, or given to another allocator: the cache is emptied for that."""
     for later in following(facts, statement):
-        for call in [n for n in ast.walk(later) if isinstance(n, ast.Call) and n in facts.structure.place_of]:
+        for call in [n for n in subtree(later) if isinstance(n, ast.Call) and n in facts.structure.place_of]:
             if _reads_memory(facts, call) or last_name(call) in _waking_methods():
                 return True
     return False

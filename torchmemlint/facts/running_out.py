@@ -10,6 +10,7 @@ import enum
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.children import subtree
 from torchmemlint.facts.structure import Class, Function
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def _classes(facts: FileFacts, node: ast.expr, function: Function) -> Iterator[s
 def asks(facts: FileFacts, handler: ast.ExceptHandler, function: Function) -> bool:
     """Whether a handler asks its error if memory ran out: by the message, the class, or a function that does."""
     for statement in handler.body:
-        for node in ast.walk(statement):
+        for node in subtree(statement):
             if isinstance(node, (ast.If, ast.IfExp, ast.Assert)) and _tells(facts, node.test, function):
                 return True
             if isinstance(node, ast.Assign) and isinstance(node.value, (ast.Compare, ast.BoolOp, ast.Call)):
@@ -75,7 +76,7 @@ def asks(facts: FileFacts, handler: ast.ExceptHandler, function: Function) -> bo
 
 
 def _tells(facts: FileFacts, test: ast.expr, function: Function) -> bool:
-    for node in ast.walk(test):
+    for node in subtree(test):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and PHRASE in node.value.lower():
             return True
         if isinstance(node, (ast.Name, ast.Attribute)) and (facts.names.dotted(node, function) or "").endswith(
@@ -96,7 +97,7 @@ def _asking_call(facts: FileFacts, call: ast.Call) -> bool:
 
 def _tells_inside(facts: FileFacts, function: Function, depth: int) -> bool:
     """Whether a function knows about running out of memory: it says the phrase or names the class, or calls one."""
-    for node in ast.walk(function.node):
+    for node in subtree(function.node):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and PHRASE in node.value.lower():
             return True
         if isinstance(node, (ast.Name, ast.Attribute)) and (facts.names.dotted(node, function) or "").endswith(

@@ -9,6 +9,7 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.children import subtree
 from torchmemlint.facts.evidence import evidence
 from torchmemlint.facts.paths import path_of
 from torchmemlint.facts.structure import Function, LoopNode
@@ -44,7 +45,7 @@ def _bindings(facts: FileFacts, function: Function, scope: LoopNode | Function) 
 def _kind(facts: FileFacts, function: Function, name: str, statement: ast.Assign) -> Kind:
     values = facts.evaluation(function).values
     for target in statement.targets:
-        for node in ast.walk(target):
+        for node in subtree(target):
             if isinstance(node, ast.Name) and node.id == name and node in values:
                 kind = values[node].kind
                 if kind is not Kind.UNKNOWN:
@@ -55,5 +56,5 @@ def _kind(facts: FileFacts, function: Function, name: str, statement: ast.Assign
 
 def _wraps(facts: FileFacts, statement: ast.Assign) -> bool:
     """The new module is an old one in another dress: wrapped, unwrapped, moved, taken from an object."""
-    inputs = [n for n in ast.walk(statement.value) if isinstance(n, (ast.Name, ast.Attribute))]
+    inputs = [n for n in subtree(statement.value) if isinstance(n, (ast.Name, ast.Attribute))]
     return any(facts.value(node).kind is Kind.MODULE for node in inputs)

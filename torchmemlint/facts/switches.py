@@ -10,6 +10,7 @@ import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from torchmemlint.facts.children import subtree
 from torchmemlint.facts.paths import path_of
 
 
@@ -159,7 +160,7 @@ def frozen_modules(loop_iter: ast.expr, body: list[ast.stmt] | list[ast.expr]) -
         return
     if isinstance(loop_iter, ast.Name):  # `for p in params` of a helper that is given `m.parameters()`
         yield loop_iter.id, not given
-    for node in ast.walk(loop_iter):
+    for node in subtree(loop_iter):
         if (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)

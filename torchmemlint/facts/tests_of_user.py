@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.children import subtree
 from torchmemlint.facts.structure import Function
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def is_smoke_test(facts: FileFacts, function: Function, path: str | None, call: 
     if any(
         k.arg in ("pretrained", "weights")
         for value in made
-        for c in ast.walk(value)
+        for c in subtree(value)
         if isinstance(c, ast.Call)
         for k in c.keywords
     ):

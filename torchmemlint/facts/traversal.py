@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 
+from torchmemlint.facts.children import children
 from torchmemlint.facts.structure import Block, Class, Function, FunctionNode, Place, Structure
 
 
@@ -12,28 +13,6 @@ def structure_of(module: ast.Module, name: str) -> Structure:
     structure = Structure(module, name)
     _Walk(structure).module()
     return structure
-
-
-_FIELDS: dict[type[ast.AST], tuple[str, ...]] = {}
-_LEAVES = frozenset(
-    {"ctx", "op", "ops", "id", "attr", "arg", "name", "kind", "type_comment", "asname", "level", "module"}
-)
-
-
-def children_of(node: ast.AST) -> list[ast.AST]:
-    """The expressions and other parts of a node that can hold expressions; never its operators or contexts."""
-    kind = type(node)
-    fields = _FIELDS.get(kind)
-    if fields is None:
-        fields = _FIELDS[kind] = tuple(name for name in kind._fields if name not in _LEAVES)
-    found: list[ast.AST] = []
-    for name in fields:
-        value = getattr(node, name, None)
-        if isinstance(value, list):
-            found.extend(item for item in value if isinstance(item, ast.AST))
-        elif isinstance(value, ast.AST):
-            found.append(value)
-    return found
 
 
 class _Walk:
@@ -94,7 +73,7 @@ class _Walk:
             self.bind_targets(node.targets, node, place)
         elif isinstance(node, (ast.AugAssign, ast.AnnAssign)):
             self.bind_targets([node.target], node, place)
-        for child in ast.iter_child_nodes(node):
+        for child in children(node):
             self.expression(child, node, place)
 
     def branching(self, node: ast.If | ast.While | ast.For | ast.AsyncFor, place: Place, owner: Class | None) -> None:
@@ -169,7 +148,11 @@ class _Walk:
 
     def expression(self, node: ast.AST, parent: ast.AST, place: Place) -> None:
         self.into.parent[node] = parent
-        if isinstance(node, ast.Call):
+        kind = type(node)
+        if kind is ast.Name or kind is ast.Constant:
+            return
+        if kind is ast.Call:
+            assert isinstance(node, ast.Call)
             place.function.calls.append(node)
             self.into.calls.append(node)
             self.into.place_of[node] = place
@@ -189,7 +172,7 @@ class _Walk:
     def children(self, node: ast.AST, parent: ast.AST | None, place: Place) -> None:
         if parent is not None:
             self.into.parent[node] = parent
-        for child in children_of(node):
+        for child in children(node):
             self.expression(child, node, place)
 
     def comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp, place: Place) -> None:
