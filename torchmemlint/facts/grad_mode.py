@@ -10,6 +10,7 @@ import enum
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.library import library
+from torchmemlint.facts.memory import Table
 from torchmemlint.facts.structure import Block, Function, Place
 
 if TYPE_CHECKING:
@@ -29,10 +30,22 @@ class GradMode(enum.Enum):
     INHERIT = "inherit"  # as the caller has it
 
 
+MODES: Table[tuple[ast.stmt, Function], GradMode] = Table()
+FUNCTION_MODES: Table[Function, GradMode] = Table()
+
+
 def mode_at(facts: FileFacts, node: ast.AST) -> GradMode:
     """Grad mode at a node, as far as its own function decides."""
     place = facts.structure.place(node)
     statement = facts.structure.statement(node)
+    table = facts.project.memory.table(MODES)
+    key = (statement, place.function)  # no block within a statement decides anything
+    if key not in table:
+        table[key] = _mode_at(facts, statement, place)
+    return table[key]
+
+
+def _mode_at(facts: FileFacts, statement: ast.stmt, place: Place) -> GradMode:
     for outer in place.chain():
         toggled = _toggled_before(facts, statement, outer)
         if toggled is not None:
@@ -49,6 +62,13 @@ def mode_at(facts: FileFacts, node: ast.AST) -> GradMode:
 
 def function_mode(facts: FileFacts, function: Function) -> GradMode:
     """What decorators, framework hooks and an enclosing function's nature say about a function's body."""
+    table = facts.project.memory.table(FUNCTION_MODES)
+    if function not in table:
+        table[function] = _function_mode(facts, function)
+    return table[function]
+
+
+def _function_mode(facts: FileFacts, function: Function) -> GradMode:
     for decorator in function.decorators:
         mode = expression_mode(facts, decorator, function.outer or function)
         if mode is not GradMode.INHERIT:

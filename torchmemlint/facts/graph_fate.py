@@ -224,7 +224,8 @@ class Walk:
         if path is not None:
             if value is not None and not isinstance(target, ast.Subscript):
                 self.switches.bind(path, self.calls.switch_of(value))
-            for known in [k for k in self.held if k == path or k.startswith((f"{path}.", f"{path}["))]:
+            below = (f"{path}.", f"{path}[")
+            for known in [k for k in self.held if k == path or k.startswith(below)]:
                 del self.held[known]
             if held:
                 self.held[path] = held

@@ -137,13 +137,12 @@ class Evaluation(Expressions):
 def _joined(environments: list[Environment]) -> Environment:
     if len(environments) == 1:
         return environments[0]
-    done: Environment = {}
-    for name in dict.fromkeys(n for environment in environments for n in environment):
-        held = [environment[name] for environment in environments if name in environment]
-        value = held[0]
-        for other in held[1:]:
-            value = join(value, other)
-        done[name] = value
+    done = dict(environments[0])
+    for environment in environments[1:]:
+        for name, value in environment.items():
+            held = done.setdefault(name, value)
+            if held is not value:
+                done[name] = join(held, value)
     return done
 
 

@@ -143,7 +143,8 @@ class State(abc.ABC):
     def forget(self, path: str) -> None:
         """A rebound or deleted path takes what hangs on it along."""
         self.environment.pop(path, None)
-        for known in [k for k in self.environment if k.startswith((f"{path}.", f"{path}["))]:
+        below = (f"{path}.", f"{path}[")
+        for known in [k for k in self.environment if k.startswith(below)]:
             del self.environment[known]
 
     def mode(self, node: ast.AST) -> GradMode:

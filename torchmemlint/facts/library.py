@@ -53,9 +53,18 @@ class Library:
 
     def __init__(self, modules: dict[str, ModuleStub]) -> None:
         self.modules = modules
+        self._roots = frozenset(name.partition(".")[0] for name in modules)
+        self._functions: dict[str, Signature | None] = {}
 
     def function(self, dotted: str) -> Signature | None:
         """The signature of a function, or of a class called as a constructor; None where nothing is known."""
+        if dotted.partition(".")[0] not in self._roots:
+            return None
+        if dotted not in self._functions:
+            self._functions[dotted] = self._function(dotted)
+        return self._functions[dotted]
+
+    def _function(self, dotted: str) -> Signature | None:
         module, name = self._split(dotted)
         if module is None or not name or "." in name:
             return None
@@ -104,6 +113,8 @@ class Library:
     def _split(self, dotted: str) -> tuple[ModuleStub | None, str]:
         """The longest module prefix that has a stub, and the rest of the name."""
         parts = dotted.split(".")
+        if parts[0] not in self._roots:
+            return None, ""
         for size in range(len(parts) - 1, 0, -1):
             module = self.modules.get(".".join(parts[:size]))
             if module is not None:

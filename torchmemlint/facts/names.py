@@ -24,6 +24,7 @@ class Names:
         self._imports: dict[Function, dict[str, list[str]]] = {}
         self._assigned: dict[Function, dict[str, list[ast.expr]]] = {}
         self._known: dict[tuple[str, Function], str | None] = {}
+        self._chains: dict[tuple[ast.expr, Function], str | None] = {}
         self._busy: set[tuple[Function, str]] = set()
         self.stars: list[str] = []
         for function, node in structure.imports:
@@ -54,12 +55,21 @@ class Names:
         """
         if isinstance(node, ast.Name):
             return self.name(node.id, function)
-        if isinstance(node, ast.Attribute):
-            base = self.dotted(node.value, function)
-            return f"{base}.{node.attr}" if base else None
+        if not isinstance(node, (ast.Attribute, ast.Call)):
+            return None
+        key = (node, function)
+        if key in self._chains:
+            return self._chains[key]
+        found = self._chain(node, function)
+        if not self._busy and node in self._structure.parent:  # a node of the file, which stays
+            self._chains[key] = found
+        return found
+
+    def _chain(self, node: ast.Attribute | ast.Call, function: Function) -> str | None:
         if isinstance(node, ast.Call):
             return self._device_module(node, function)
-        return None
+        base = self.dotted(node.value, function)
+        return f"{base}.{node.attr}" if base else None
 
     def _device_module(self, node: ast.Call, function: Function) -> str | None:
         called = self.dotted(node.func, function) or ""

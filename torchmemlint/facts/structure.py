@@ -10,6 +10,7 @@ import ast
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeAlias
 
 FunctionNode: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda"
@@ -65,7 +66,7 @@ class Class:
     function: Function  # where the class statement itself runs
     methods: dict[str, Function] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def key(self) -> str:
         return f"{self.module}.{self.qualname}"
 
@@ -88,7 +89,7 @@ class Function:
     globals: set[str] = field(default_factory=set)
     bound: dict[str, list[ast.AST]] = field(default_factory=dict)  # name -> nodes that bind it here
 
-    @property
+    @cached_property
     def key(self) -> str:
         return f"{self.module}.{self.qualname}" if self.qualname else self.module
 
@@ -104,7 +105,7 @@ class Function:
     def args(self) -> ast.arguments | None:
         return None if isinstance(self.node, ast.Module) else self.node.args
 
-    @property
+    @cached_property
     def params(self) -> list[ast.arg]:
         args = self.args
         return [] if args is None else [*args.posonlyargs, *args.args, *args.kwonlyargs]

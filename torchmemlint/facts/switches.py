@@ -123,7 +123,8 @@ class Switches:
         return Switches({path: join(self.of(path), other.of(path), condition) for path in paths})
 
     def _below(self, path: str) -> list[str]:
-        return [known for known in self.known if known.startswith((f"{path}.", f"{path}["))]
+        below = (f"{path}.", f"{path}[")
+        return [known for known in self.known if known.startswith(below)]
 
 
 def condition_of(test: ast.expr, aliases: dict[str, ast.expr]) -> Condition:

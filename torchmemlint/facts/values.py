@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import enum
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 
 class Kind(enum.Enum):
@@ -70,7 +71,7 @@ class Value:
     frozen: bool = False
     why: tuple[Reason, ...] = ()
 
-    @property
+    @cached_property
     def key(self) -> tuple[object, ...]:
         """Identity without the reasons; two values with one key behave alike."""
         elem = self.elem.key if self.elem is not None else None
@@ -133,12 +134,14 @@ def flow_device(inputs: list[Value]) -> Device:
 
 def join(one: Value, two: Value) -> Value:
     """The value of a name that either path may have set."""
+    if one is two:
+        return one
+    if one.kind is not two.kind:
+        return UNKNOWN if Kind.UNKNOWN in (one.kind, two.kind) else _mixed(one, two)
     if one.key == two.key:
         return one
-    if one.kind is Kind.UNKNOWN or two.kind is Kind.UNKNOWN:
+    if one.kind is Kind.UNKNOWN:
         return UNKNOWN
-    if one.kind is not two.kind:
-        return _mixed(one, two)
     return Value(
         kind=one.kind,
         grad=join_grad(one.grad, two.grad),
