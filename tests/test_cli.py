@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -292,20 +293,33 @@ def test_a_file_that_kills_its_process_is_named_and_the_others_are_checked(tmp_p
     assert len(done.stdout.splitlines()) == 11
 
 
+def test_what_was_found_before_an_interruption_is_told(tmp_path: Path) -> None:
+    write(tmp_path, **{f"m{number:02}_py": ALPHA for number in range(20)}, z_py="import torch\nALPHA  # SLEEP\n")
+    done = interrupted(tmp_path, "--output-format", "concise", "--jobs", "1")
+    assert done.returncode == 130
+    assert len(done.stdout.splitlines()) == 16
+    assert done.stderr == "error: interrupted: 16 of 21 files were checked\n"
+
+
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_interrupting_ends_everything(tmp_path: Path, jobs: str) -> None:
     write(tmp_path, **{f"m{number}_py": "import torch\nALPHA  # SLEEP\n" for number in range(4)})
-    command = [sys.executable, "-m", "torchmemlint", *ISOLATED, "--jobs", jobs, "."]
+    done = interrupted(tmp_path, "--jobs", jobs)
+    assert (done.returncode, done.stderr) == (130, "error: interrupted: 0 of 4 files were checked\n")
+
+
+def interrupted(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """What comes of Ctrl-C once a file that takes for ever has been begun; nothing may be left running."""
+    command = [sys.executable, "-m", "torchmemlint", *ISOLATED, *flags, "."]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, children too
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=folder, env=environment(), start_new_session=True, **pipes)
     signal.signal(signal.SIGINT, before)
     patience = time.monotonic() + 60
-    while not (tmp_path / "asleep").exists() and time.monotonic() < patience:
+    while not (folder / "asleep").exists() and time.monotonic() < patience:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # what a terminal does
-    _, said = process.communicate(timeout=20)
-    assert (process.returncode, said) == (130, "error: interrupted\n")
+    out, said = process.communicate(timeout=20)
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
+    return subprocess.CompletedProcess(command, process.returncode, out, said)

@@ -96,6 +96,7 @@ class _Run:
 
     failing  the findings at or above --fail-on.
     notes, evidence  what was measured of findings: a line for people, an object for programs.
+    stopped  what to say where somebody stopped it.
     """
 
     findings: list[Finding]
@@ -105,6 +106,7 @@ class _Run:
     standard_input: bytes | None = None
     notes: dict[Finding, str] = field(default_factory=dict)
     evidence: dict[Finding, dict[str, Any]] = field(default_factory=dict)
+    stopped: str = ""
 
 
 def _check(asked: argparse.Namespace) -> int:
@@ -122,7 +124,9 @@ def _check(asked: argparse.Namespace) -> int:
     settings = checker.settings(shared)
     run = _standard_input(asked, checker) if paths == ["-"] else _files(checker, choice, paths, settings.jobs)
     try:
-        if asked.dry_run:
+        if run.stopped:
+            _report(asked, settings.output_format, run)
+        elif asked.dry_run:
             _preview(asked, checker, settings, run)
         else:
             told = _prove(asked, checker, settings, run) if asked.verify or asked.evidence else False
@@ -131,6 +135,9 @@ def _check(asked: argparse.Namespace) -> int:
     finally:
         for problem in run.problems:
             warn(problem)
+    if run.stopped:
+        warn(run.stopped)
+        return INTERRUPTED
     if run.problems:
         return FAILED
     return FOUND if run.failing and not (asked.exit_zero or asked.dry_run) else CLEAN
@@ -192,12 +199,18 @@ def _standard_input(asked: argparse.Namespace, checker: Checker) -> _Run:
 
 def _files(checker: Checker, choice: Choice, paths: Sequence[str], jobs: int) -> _Run:
     from torchmemlint.disk import Filters, discover
-    from torchmemlint.faces.pool import check_all
+    from torchmemlint.faces.pool import Interrupted, check_all
+    from torchmemlint.faces.waiting import Waiting
 
     found = discover(paths, Filters(checker.excluded, checker.respects_gitignore, checker.forced_out))
     for folder in sorted({os.path.dirname(target.path) for target in found.targets}):
         checker.settings(folder)  # a mistake in any configuration file is said before anything is linted
-    run = _gather(checker, check_all(choice, found.targets, jobs))
+    try:
+        with Waiting(len(found.targets)) as waiting:
+            run = _gather(checker, check_all(choice, found.targets, jobs, waiting.advance))
+    except Interrupted as stopped:
+        run = _gather(checker, stopped.outcomes)
+        run.stopped = f"interrupted: {run.checked} of {len(found.targets)} files were checked"
     run.problems[:0] = found.problems
     for folder in found.empty:
         warn(f"no Python files under {folder}", "warning")
@@ -234,7 +247,7 @@ def _report(asked: argparse.Namespace, output_format: str, run: _Run) -> None:
         _deliver(asked.output_file, statistics(findings))
     elif output_format == "concise":
         _deliver(asked.output_file, concise(findings, run.notes))
-    elif findings or not run.problems:
+    elif findings or not (run.problems or run.stopped):
         closing = summary(findings, run.checked)
         _deliver(asked.output_file, [*full(findings, _Excerpts(run.standard_input), run.notes), closing])
 

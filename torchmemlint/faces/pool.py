@@ -9,7 +9,8 @@ import gc
 import os
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from torchmemlint.disk import Target
@@ -21,6 +22,8 @@ from torchmemlint.model import Finding
 WORTH_A_POOL = 1_000_000
 """Bytes below which starting processes takes longer than they save."""
 LARGEST_BATCH = 32
+SMALL_BATCH = 8
+"""Files after which a run in one process tells how far it is."""
 
 NOTHING = Basis()
 _checker: Checker | None = None
@@ -51,28 +54,58 @@ class Batch:
     learnt: dict[str, Learnt]
 
 
-def check_all(choice: Choice, targets: Sequence[Target], jobs: int) -> list[Outcome]:
-    """The outcome of every file, in order; `jobs` 0 means as many processes as pay."""
-    if not choice.cached:
-        return [outcome for batch in _linted(choice, targets, jobs, {}) for outcome in batch.outcomes]
-    remembered = Remembered(Checker(choice), choice.cache_folder)
-    known = {target: Outcome(target, found) for target in targets if (found := remembered.recall(target)) is not None}
-    batches = _linted(choice, [target for target in targets if target not in known], jobs, remembered.carriers())
-    made = {outcome.target: outcome for batch in batches for outcome in batch.outcomes}
-    remembered.keep(
-        ((one.target, one.name, one.findings, one.basis) for one in made.values() if one.name),
-        (learnt for batch in batches for learnt in batch.learnt.items()),
-    )
-    both = known | made
-    return [both[target] for target in targets]
+class Interrupted(Exception):
+    """Somebody wanted it to stop; `outcomes` are those there were by then."""
+
+    def __init__(self, outcomes: list[Outcome]) -> None:
+        super().__init__()
+        self.outcomes = outcomes
 
 
-def _linted(choice: Choice, targets: Sequence[Target], jobs: int, carriers: dict[str, Carriers]) -> list[Batch]:
+def check_all(
+    choice: Choice, targets: Sequence[Target], jobs: int, done: Callable[[int], None] = lambda files: None
+) -> list[Outcome]:
+    """The outcome of every file, in order; `jobs` 0 means as many processes as pay.
+
+    `done` is told how many files have been answered since it was called last. Raises Interrupted.
+    """
+    known: dict[Target, Outcome] = {}
+    batches: list[Batch] = []
+    try:
+        remembered = Remembered(Checker(choice), choice.cache_folder) if choice.cached else None
+        if remembered is not None:
+            recalled = ((target, remembered.recall(target)) for target in targets)
+            known = {target: Outcome(target, found) for target, found in recalled if found is not None}
+        done(len(known))
+        rest = [target for target in targets if target not in known]
+        with closing(_linted(choice, rest, jobs, remembered.carriers() if remembered is not None else {})) as coming:
+            for batch in coming:
+                batches.append(batch)
+                done(len(batch.outcomes))
+    except KeyboardInterrupt:
+        raise Interrupted([*known.values(), *_outcomes(batches)]) from None
+    if remembered is not None:
+        made = ((one.target, one.name, one.findings, one.basis) for one in _outcomes(batches) if one.name)
+        remembered.keep(made, (learnt for batch in batches for learnt in batch.learnt.items()))
+    known.update({one.target: one for one in _outcomes(batches)})
+    return [known[target] for target in targets]
+
+
+def _outcomes(batches: Iterable[Batch]) -> Iterator[Outcome]:
+    return (outcome for batch in batches for outcome in batch.outcomes)
+
+
+def _linted(
+    choice: Choice, targets: Sequence[Target], jobs: int, carriers: dict[str, Carriers]
+) -> Generator[Batch, None, None]:
+    """The outcomes as they come."""
     processes = min(_processes(jobs, targets), len(targets))
-    if processes <= 1:
+    if processes > 1:
+        yield from _pooled(choice, targets, processes, carriers)
+    elif targets:
         _start(choice, carriers, worker=False)
-        return [_batch(targets)] if targets else []
-    return _pooled(choice, targets, processes, carriers)
+        for first in range(0, len(targets), SMALL_BATCH):
+            yield _batch(targets[first : first + SMALL_BATCH])
 
 
 def check_one(checker: Checker, target: Target) -> Outcome:
@@ -127,26 +160,30 @@ def _learnt(checker: Checker) -> Iterator[tuple[str, Learnt]]:
         yield root, Learnt(dict(project.shared.carriers), mentions)
 
 
-def _pooled(choice: Choice, targets: Sequence[Target], processes: int, carriers: dict[str, Carriers]) -> list[Batch]:
+def _pooled(
+    choice: Choice, targets: Sequence[Target], processes: int, carriers: dict[str, Carriers]
+) -> Iterator[Batch]:
     import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures import ProcessPoolExecutor, as_completed
     from concurrent.futures.process import BrokenProcessPool
 
-    batches = list(_batches(targets, processes))
     pool = ProcessPoolExecutor(processes, initializer=_start, initargs=(choice, carriers))
+    broken: list[Sequence[Target]] = []
     try:
-        futures = [pool.submit(_batch, batch) for batch in batches]
-        answers = [None if isinstance(future.exception(), BrokenProcessPool) else future.result() for future in futures]
+        futures = {pool.submit(_batch, batch): batch for batch in _batches(targets, processes)}
+        for future in as_completed(futures):
+            if isinstance(future.exception(), BrokenProcessPool):
+                broken.append(futures[future])
+            else:
+                yield future.result()
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             process.terminate()
         raise
     pool.shutdown()
-    made: list[Batch] = []
-    for batch, answer in zip(batches, answers, strict=True):
-        made += _alone(choice, batch, carriers) if answer is None else [answer]
-    return made
+    for batch in broken:
+        yield from _alone(choice, batch, carriers)
 
 
 def _batches(targets: Sequence[Target], processes: int) -> Iterator[Sequence[Target]]:
