@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -139,6 +138,8 @@ def load(path: str, key: str) -> Store:
 
 def save(store: Store, path: str, key: str) -> None:
     """Writes a store whole or not at all; a disk that cannot take it is no error."""
+    import tempfile  # slow to import, and most runs have nothing new to keep
+
     text = json.dumps(_packed(store), separators=(",", ":"), ensure_ascii=True)
     folder = os.path.dirname(path)
     with contextlib.suppress(OSError):

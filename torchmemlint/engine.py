@@ -6,12 +6,15 @@ import hashlib
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from torchmemlint.facts.file_model import FileModel
 from torchmemlint.facts.project import Project
 from torchmemlint.model import Confidence, Finding, Position, Severity, Span
 from torchmemlint.rule import BAD_FILE, INTERNAL_ERROR, Rule
 from torchmemlint.source import BadFile, Source, Tree
+
+if TYPE_CHECKING:
+    from torchmemlint.facts.file_model import FileModel
 
 
 def lint(source: Source, rules: Sequence[Rule], project: Project) -> list[Finding]:
@@ -50,7 +53,7 @@ def _may_fire(source: Source, rule: Rule, project: Project) -> bool:
     """The gate in front of parsing: the rule's words, or the name of a helper that does what the rule looks for."""
     if source.mentions(rule.words) and source.mentions(project.gate):
         return True
-    return bool(rule.reaches) and source.mentions(project.reach(rule.reaches).names())
+    return bool(rule.reaches) and source.mentions(project.carrier_names(rule.reaches))
 
 
 def _firing(source: Source, screen: Tree, rules: Iterable[Rule], project: Project) -> list[Rule]:
@@ -60,6 +63,8 @@ def _firing(source: Source, screen: Tree, rules: Iterable[Rule], project: Projec
 
 
 def _run(source: Source, tree: Tree, rules: Iterable[Rule], project: Project) -> list[Finding]:
+    from torchmemlint.facts.file_model import FileModel  # most files come to no rule
+
     try:
         model = FileModel(source, tree, project)
     except RecursionError:

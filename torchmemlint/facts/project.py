@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Files", "Project", "TooManyCallers"]
 
+EFFECT_WORDS = {"empties_cache": "empty_cache", "collects_garbage": "collect", "synchronizes": "synchronize"}
+"""How the library's own function of an effect is called."""
 REEXPORTS = 6
 MAX_CALLER_FILES = 150
 
@@ -122,6 +124,13 @@ class Project:
         if effect not in self._reach:
             self._reach[effect] = Reach(self, effect)
         return self._reach[effect]
+
+    def carrier_names(self, effect: str) -> frozenset[str]:
+        """Names of functions that end in an effect; where no file has its word there are none to look for."""
+        word = EFFECT_WORDS[effect]
+        if effect not in self.shared.carriers and not self.shared.mentioning(word):
+            return frozenset((word,))
+        return self.reach(effect).names()
 
     # ---- callers ----------------------------------------------------------------------------------
 

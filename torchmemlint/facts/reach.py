@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from torchmemlint.facts.guards import RARE, Guard, GuardKind, guards
 from torchmemlint.facts.library import library
+from torchmemlint.facts.project import EFFECT_WORDS
 from torchmemlint.facts.structure import Class, Function
 from torchmemlint.facts.values import Kind
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 MAX_HOPS = 3
 MAX_FILES = 40  # a name in more files than this says nothing about what is called
-WORDS = {"empties_cache": "empty_cache", "collects_garbage": "collect", "synchronizes": "synchronize"}
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,13 @@ class Reach:
     def search(self, own_only: bool = False) -> frozenset[str]:
         """Climb from the direct calls to the functions that run them, a few levels up, through the project."""
         self._names = frozenset()
-        found: set[str] = {WORDS[self._effect]}
+        found: set[str] = {EFFECT_WORDS[self._effect]}
         level: list[tuple[FileFacts, Function]] = []
-        for path in self._project.entered() if own_only else self._project.mentioning(WORDS[self._effect]):
+        for path in self._project.entered() if own_only else self._project.mentioning(EFFECT_WORDS[self._effect]):
             facts = self._project.facts(path)
             if facts is None:
                 continue
-            for call in facts.calls_named.get(WORDS[self._effect], ()):
+            for call in facts.calls_named.get(EFFECT_WORDS[self._effect], ()):
                 if is_direct(facts, call, self._effect):
                     level.append((facts, facts.structure.function(call)))
         seen: set[Function] = set()
@@ -141,7 +141,7 @@ def is_direct(facts: FileFacts, call: ast.Call, effect: str) -> bool:
     """Whether a call is the library's own: by its dotted name, or `empty_cache()` on an unknown device module."""
     if effect in _named_effects(facts, call):
         return True  # most calls are named in full: nothing needs to be evaluated for them
-    if last_name(call) != WORDS[effect]:
+    if last_name(call) != EFFECT_WORDS[effect]:
         return False
     if effect in facts.effects(call):
         return True

@@ -50,9 +50,12 @@ places that call it are asked instead. That there is no `del` in sight is no rea
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from torchmemlint.facts.file_model import FileModel, Form, Idle
 from torchmemlint.rule import Applicability, Direction, Effect, Finding, Metric, Rule, Severity
+
+if TYPE_CHECKING:
+    from torchmemlint.facts.file_model import FileModel, Idle
 
 RULE = Rule(
     code="TML102",
@@ -73,6 +76,8 @@ def check(file: FileModel) -> Iterator[Finding]:
 
 
 def _reason(idle: Idle) -> str:
+    from torchmemlint.facts.file_model import Form  # not where the rule is loaded: that is for every file
+
     if idle.form is Form.HELD:
         names = [f"`{name}`" for name in idle.names]
         if idle.held[0].moved is not None:

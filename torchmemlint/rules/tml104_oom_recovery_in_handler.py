@@ -55,9 +55,12 @@ that uses no device, is none of this rule's business.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from torchmemlint.facts.file_model import FileModel
 from torchmemlint.rule import Effect, Finding, Metric, Rule, Scene, Severity
+
+if TYPE_CHECKING:
+    from torchmemlint.facts.file_model import FileModel
 
 RULE = Rule(
     code="TML104",

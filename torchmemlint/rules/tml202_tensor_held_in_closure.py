@@ -62,9 +62,12 @@ that can be seen counts as removed.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from torchmemlint.facts.file_model import FileModel
 from torchmemlint.rule import Effect, Finding, Metric, Rule, Severity
+
+if TYPE_CHECKING:
+    from torchmemlint.facts.file_model import FileModel
 
 RULE = Rule(
     code="TML202",

@@ -57,9 +57,12 @@ the container lives for one step only or forgets by itself (`deque(maxlen=n)`), 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from torchmemlint.facts.file_model import FileModel
 from torchmemlint.rule import Applicability, Confidence, Effect, Finding, Metric, Rule, Severity
+
+if TYPE_CHECKING:
+    from torchmemlint.facts.file_model import FileModel
 
 RULE = Rule(
     code="TML204",

@@ -52,9 +52,12 @@ gradients, physics losses. A graph that is returned or stored for others is not 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from torchmemlint.facts.file_model import FileModel
 from torchmemlint.rule import Effect, Finding, Metric, Rule, Severity
+
+if TYPE_CHECKING:
+    from torchmemlint.facts.file_model import FileModel
 
 RULE = Rule(
     code="TML301",

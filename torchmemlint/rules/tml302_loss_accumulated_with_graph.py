@@ -58,9 +58,12 @@ value is a number or detached, under `no_grad`, and when the sum starts afresh o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from torchmemlint.facts.file_model import FileModel
 from torchmemlint.rule import Applicability, Confidence, Effect, Finding, Metric, Rule, Severity
+
+if TYPE_CHECKING:
+    from torchmemlint.facts.file_model import FileModel
 
 RULE = Rule(
     code="TML302",
