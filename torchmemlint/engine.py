@@ -27,6 +27,7 @@ def lint(source: Source, rules: Sequence[Rule], project: Project) -> list[Findin
     if not wanted:
         return []
     try:
+        project.shared.adopt(source)
         screen = source.screen
         if screen is None:
             return _sorted(source, _run(source, source.tree, wanted, project))

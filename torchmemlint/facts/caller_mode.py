@@ -15,7 +15,7 @@ from torchmemlint.facts.grad_mode import SWITCHES, GradMode, mode_at
 from torchmemlint.facts.library import library
 from torchmemlint.facts.memory import Table
 from torchmemlint.facts.project import TooManyCallers
-from torchmemlint.facts.structure import Class, Function
+from torchmemlint.facts.structure import Class, Function, Structure
 from torchmemlint.facts.tests_of_user import is_test
 from torchmemlint.facts.values import Reason
 
@@ -37,8 +37,8 @@ class CallerMode:
 
 
 MODES: Table[tuple[Function, int], CallerMode] = Table()
-REFERENCES: Table[FileFacts, dict[str, list[ast.Name | ast.Attribute]]] = Table()
-LEFT_OFF: Table[FileFacts, bool] = Table()
+REFERENCES: Table[Structure, dict[str, list[ast.Name | ast.Attribute]]] = Table()
+LEFT_OFF: Table[Structure, bool] = Table()
 
 
 def effective_mode(facts: FileFacts, node: ast.AST, level: int = 0) -> CallerMode:
@@ -140,8 +140,8 @@ def _escapes(facts: FileFacts, function: Function) -> bool:
 
 def _references(facts: FileFacts) -> dict[str, list[ast.Name | ast.Attribute]]:
     """Names and attributes of a file that are read without being called or started on the spot."""
-    table = facts.project.memory.table(REFERENCES)
-    if facts not in table:
+    table = facts.parsed.memory.table(REFERENCES)
+    if facts.structure not in table:
         cached: dict[str, list[ast.Name | ast.Attribute]] = {}
         for node, parent in facts.structure.parent.items():
             if not isinstance(node, (ast.Name, ast.Attribute)) or not isinstance(node.ctx, ast.Load):
@@ -151,8 +151,8 @@ def _references(facts: FileFacts) -> dict[str, list[ast.Name | ast.Attribute]]:
             if _started(facts, node, parent):
                 continue
             cached.setdefault(node.id if isinstance(node, ast.Name) else node.attr, []).append(node)
-        table[facts] = cached
-    return table[facts]
+        table[facts.structure] = cached
+    return table[facts.structure]
 
 
 def _started(facts: FileFacts, node: ast.AST, parent: ast.AST) -> bool:
@@ -187,8 +187,8 @@ def _framework_may_call(facts: FileFacts, function: Function) -> bool:
 
 def _left_off(facts: FileFacts) -> bool:
     """A function of the file switches grad off for good: `torch.set_grad_enabled(False)` and never on again."""
-    table = facts.project.memory.table(LEFT_OFF)
-    if facts not in table:
+    table = facts.parsed.memory.table(LEFT_OFF)
+    if facts.structure not in table:
         last: dict[Function, bool] = {}
         for call in facts.calls_named.get("set_grad_enabled", ()):
             function = facts.structure.function(call)
@@ -198,5 +198,5 @@ def _left_off(facts: FileFacts) -> bool:
             ):
                 given = call.args[0] if call.args else None
                 last[function] = isinstance(given, ast.Constant) and not given.value
-        table[facts] = any(off for function, off in last.items() if not function.is_module)
-    return table[facts]
+        table[facts.structure] = any(off for function, off in last.items() if not function.is_module)
+    return table[facts.structure]

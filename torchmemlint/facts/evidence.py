@@ -24,7 +24,7 @@ BY_CLASS: Table[Class, dict[str, Value]] = Table()
 
 def evidence(facts: FileFacts, function: Function) -> dict[str, Value]:
     """Values of paths in a function by their uses there; for `self` attributes by uses in the whole class."""
-    table = facts.project.memory.table(BY_FUNCTION)
+    table = facts.parsed.memory.table(BY_FUNCTION)
     if function not in table:
         calls = list(function.calls)
         for inner in function.inner:
@@ -45,7 +45,7 @@ def class_evidence(facts: FileFacts, function: Function) -> dict[str, Value]:
     """Evidence about `self.x` from all methods of the class, with the receiver called `self`."""
     owner = function.owner
     assert owner is not None
-    table = facts.project.memory.table(BY_CLASS)
+    table = facts.parsed.memory.table(BY_CLASS)
     if owner not in table:
         merged: dict[str, Value] = {}
         for method in owner.methods.values():

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from functools import cached_property
 
 from torchmemlint.facts.heat import HeatMap
 from torchmemlint.facts.infer import Environment, Evaluation
 from torchmemlint.facts.library import TENSOR_ONLY_METHODS, Signature, library
-from torchmemlint.facts.parsed_files import Parsed
+from torchmemlint.facts.parsed import Parsed
 from torchmemlint.facts.paths import path_of
 from torchmemlint.facts.project import Project, TooManyCallers
 from torchmemlint.facts.structure import Class, Function
@@ -27,6 +26,7 @@ class FileFacts:
     """Lazy facts of one file. `relative` is its path from the project's root."""
 
     def __init__(self, parsed: Parsed, relative: str, project: Project) -> None:
+        self.parsed = parsed
         self.source = parsed.source
         self.tree = parsed.tree
         self.structure = parsed.structure
@@ -53,15 +53,9 @@ class FileFacts:
 
     # ---- definitions ------------------------------------------------------------------------------
 
-    @cached_property
-    def _own(self) -> dict[str, Function | Class]:
-        found: dict[str, Function | Class] = {f.qualname: f for f in self.structure.functions if f.qualname}
-        found.update({c.qualname: c for c in self.structure.classes})
-        return found
-
     def own(self, qualname: str) -> Function | Class | None:
         """A function or class of this file by qualified name."""
-        return self._own.get(qualname)
+        return self.parsed.own.get(qualname)
 
     def definition(self, dotted: str) -> Definition | None:
         """The function or class of the project that a dotted name means here."""
@@ -165,26 +159,6 @@ class FileFacts:
 
     # ---- attributes -------------------------------------------------------------------------------
 
-    @cached_property
-    def _assigns(self) -> dict[Class, dict[str, list[Function]]]:
-        """For each class, which methods assign which attributes of the instance."""
-        found: dict[Class, dict[str, list[Function]]] = {}
-        for node in self.structure.place_of:
-            targets: list[ast.expr] = []
-            if isinstance(node, ast.Assign):
-                targets = node.targets
-            elif isinstance(node, ast.AnnAssign):
-                targets = [node.target]
-            flat = [part for t in targets for part in (t.elts if isinstance(t, ast.Tuple) else [t])]
-            for target in flat:
-                if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
-                    function = self.structure.function(node)
-                    if function.owner is not None and target.value.id == function.self_name():
-                        methods = found.setdefault(function.owner, {}).setdefault(target.attr, [])
-                        if function not in methods:
-                            methods.append(function)
-        return found
-
     def attribute(self, ref: str, name: str) -> Value | None:
         """The value of an attribute of an instance, from the method that sets it."""
         owned = self.project.classes.get(ref)
@@ -204,7 +178,7 @@ class FileFacts:
         return None
 
     def own_attribute(self, owner: Class, name: str) -> Value | None:
-        methods = self._assigns.get(owner, {}).get(name)
+        methods = self.parsed.assigns.get(owner, {}).get(name)
         if methods is None:
             found = owner.methods.get(name)
             if found is not None and any(isinstance(d, ast.Name) and "property" in d.id for d in found.decorators):
@@ -377,19 +351,10 @@ class FileFacts:
             if target is function:
                 yield self, call
 
-    @cached_property
+    @property
     def calls_named(self) -> dict[str, list[ast.Call]]:
         """Calls by the last part of what they call."""
-        found: dict[str, list[ast.Call]] = {}
-        for call in self.structure.calls:
-            func = call.func
-            name = func.attr if isinstance(func, ast.Attribute) else func.id if isinstance(func, ast.Name) else ""
-            found.setdefault(name, []).append(call)
-            if name and isinstance(func, ast.Name):
-                dotted = self.names.name(name, self.structure.function(call))
-                if dotted is not None and (last := dotted.rsplit(".", 1)[-1]) != name:
-                    found.setdefault(last, []).append(call)
-        return found
+        return self.parsed.calls_named
 
 
 ROLES_BY_BASE = (

@@ -28,7 +28,6 @@ from torchmemlint.facts.closures import HeldClosure
 from torchmemlint.facts.file_facts import FileFacts
 from torchmemlint.facts.hooks import HeldByHook
 from torchmemlint.facts.needless_graphs import NeedlessGraph, needless_graphs
-from torchmemlint.facts.parsed_files import parsed
 from torchmemlint.facts.plain_holders import PlainHolder
 from torchmemlint.facts.project import Project
 from torchmemlint.facts.releases import Form, Idle
@@ -50,7 +49,7 @@ class FileModel:
         self.path = source.path
         self._project = project.session()
         relative = project.shared.relative(source.path)
-        self.facts = FileFacts(parsed(source, tree, relative), relative, self._project)
+        self.facts = FileFacts(project.shared.of(source, tree), relative, self._project)
         self._project.enter(self.facts)
 
     def close(self) -> None:

@@ -10,13 +10,10 @@ import gc
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
 from torchmemlint.facts.consulted import Basis, Consulted
-from torchmemlint.facts.names import Names
-from torchmemlint.facts.structure import Structure
-from torchmemlint.facts.traversal import structure_of
+from torchmemlint.facts.parsed import Parsed, module_name, parsed
 from torchmemlint.source import BadFile, Source, Tree
 
 MAX_FILE = 2_000_000
@@ -37,24 +34,6 @@ class Files(Protocol):
 
     def named(self, path: str) -> str:
         """A root-relative path as the user would name it."""
-
-
-@dataclass(frozen=True, eq=False)
-class Parsed:
-    """One file's tree, shape and names."""
-
-    source: Source
-    tree: Tree
-    structure: Structure
-    names: Names
-
-
-def parsed(source: Source, tree: Tree, relative: str) -> Parsed:
-    """Shape and names of a parsed file."""
-    module = module_name(relative)
-    structure = structure_of(tree.module, module)
-    package = module if relative.endswith("__init__.py") else module.rpartition(".")[0]
-    return Parsed(source, tree, structure, Names(structure, package))
 
 
 class ParsedFiles:
@@ -96,7 +75,31 @@ class ParsedFiles:
         if relative in self._kept:
             self._kept.move_to_end(relative)
             return self._kept[relative]
-        made = self._parse(relative)
+        return self._keep(relative, self._parse(relative))
+
+    def adopt(self, source: Source) -> None:
+        """Give a file that is to be linted the tree that it already has here."""
+        kept = self._kept.get(self.relative(source.path))
+        if kept is not None and kept.source.path == source.path and kept.source.data == source.data:
+            source.screen = kept.source.screen
+
+    def of(self, source: Source, tree: Tree) -> Parsed:
+        """The shape and names of a file that is linted; shared where the tree is what others would see too."""
+        relative = self.relative(source.path)
+        kept = self._kept.get(relative)
+        if kept is not None and kept.tree is tree:
+            return kept
+        made = parsed(source, tree, relative)
+        if relative not in self._kept and tree is source.screen and self._is_on_disk(source, relative):
+            self._keep(relative, made)
+        return made
+
+    def _is_on_disk(self, source: Source, relative: str) -> bool:
+        if self.files is None or len(source.data) > MAX_FILE or self.files.named(relative) != source.path:
+            return False
+        return self.files.read(relative) == source.data
+
+    def _keep(self, relative: str, made: Parsed | None) -> Parsed | None:
         self._kept[relative] = made
         self._kept_bytes += len(made.source.data) if made is not None else 0
         while self._kept_bytes > MAX_KEPT and len(self._kept) > 1:
@@ -165,12 +168,6 @@ class ParsedFiles:
     def _is_root(self, base: list[str]) -> bool:
         """A folder that is no package, near the top, is a place that code is imported from (`src/`)."""
         return len(base) <= 2 and "/".join(base) not in self._packages
-
-
-def module_name(relative: str) -> str:
-    """The dotted name of a root-relative path."""
-    name = relative.removesuffix(".py").removesuffix(".pyi").replace("/", ".")
-    return name.removesuffix(".__init__") if name.endswith(".__init__") else name
 
 
 def _shared(one: list[str], two: list[str]) -> int:

@@ -1,0 +1,82 @@
+"""One file understood by itself: its tree, shape and names, and what can be looked up in them alone.
+
+Nothing here depends on other files, so all sessions share it.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from torchmemlint.facts.memory import Memory
+from torchmemlint.facts.names import Names
+from torchmemlint.facts.structure import Class, Function, Structure
+from torchmemlint.facts.traversal import structure_of
+from torchmemlint.source import Source, Tree
+
+
+@dataclass(frozen=True, eq=False)
+class Parsed:
+    """One file's tree, shape and names. `memory` has answers that follow from these alone."""
+
+    source: Source
+    tree: Tree
+    structure: Structure
+    names: Names
+    memory: Memory = field(default_factory=Memory)
+
+    @cached_property
+    def own(self) -> dict[str, Function | Class]:
+        """Functions and classes by qualified name."""
+        found: dict[str, Function | Class] = {f.qualname: f for f in self.structure.functions if f.qualname}
+        found.update({c.qualname: c for c in self.structure.classes})
+        return found
+
+    @cached_property
+    def assigns(self) -> dict[Class, dict[str, list[Function]]]:
+        """For each class, which methods assign which attributes of the instance."""
+        found: dict[Class, dict[str, list[Function]]] = {}
+        for node in self.structure.place_of:
+            targets: list[ast.expr] = []
+            if isinstance(node, ast.Assign):
+                targets = node.targets
+            elif isinstance(node, ast.AnnAssign):
+                targets = [node.target]
+            flat = [part for t in targets for part in (t.elts if isinstance(t, ast.Tuple) else [t])]
+            for target in flat:
+                if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
+                    function = self.structure.function(node)
+                    if function.owner is not None and target.value.id == function.self_name():
+                        methods = found.setdefault(function.owner, {}).setdefault(target.attr, [])
+                        if function not in methods:
+                            methods.append(function)
+        return found
+
+    @cached_property
+    def calls_named(self) -> dict[str, list[ast.Call]]:
+        """Calls by the last part of what they call."""
+        found: dict[str, list[ast.Call]] = {}
+        for call in self.structure.calls:
+            func = call.func
+            name = func.attr if isinstance(func, ast.Attribute) else func.id if isinstance(func, ast.Name) else ""
+            found.setdefault(name, []).append(call)
+            if name and isinstance(func, ast.Name):
+                dotted = self.names.name(name, self.structure.function(call))
+                if dotted is not None and (last := dotted.rsplit(".", 1)[-1]) != name:
+                    found.setdefault(last, []).append(call)
+        return found
+
+
+def parsed(source: Source, tree: Tree, relative: str) -> Parsed:
+    """Shape and names of a parsed file."""
+    module = module_name(relative)
+    structure = structure_of(tree.module, module)
+    package = module if relative.endswith("__init__.py") else module.rpartition(".")[0]
+    return Parsed(source, tree, structure, Names(structure, package))
+
+
+def module_name(relative: str) -> str:
+    """The dotted name of a root-relative path."""
+    name = relative.removesuffix(".py").removesuffix(".pyi").replace("/", ".")
+    return name.removesuffix(".__init__") if name.endswith(".__init__") else name
