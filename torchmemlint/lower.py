@@ -10,7 +10,7 @@ import ast
 import io
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar, cast
 
 import libcst as cst
@@ -41,6 +41,14 @@ def parse(source: Source) -> Tree:
     return Tree(tree, _CstPlaces(source, module, lowering.origin))
 
 
+class _Positions(MetadataWrapper):
+    """Metadata without the walk over the tree that libcst makes for batched visitors even where there are none."""
+
+    def visit_batched(self, visitors: Iterable[Any], *rest: Any, **more: Any) -> cst.CSTNode:
+        visitors = list(visitors)
+        return super().visit_batched(visitors, *rest, **more) if visitors else self.module
+
+
 class _CstPlaces:
     """Spans by libcst's position provider, resolved on first use."""
 
@@ -53,7 +61,7 @@ class _CstPlaces:
 
     def span(self, node: ast.AST) -> Span:
         if self._ranges is None:
-            self._ranges = MetadataWrapper(self._module, unsafe_skip_copy=True).resolve(PositionProvider)
+            self._ranges = _Positions(self._module, unsafe_skip_copy=True).resolve(PositionProvider)
             self._dropped = _dropped_form_feeds(self._source, self._module)
         origin = self._origin.get(node)
         if isinstance(node, ast.Tuple) and isinstance(origin, cst.SubscriptElement):

@@ -6,6 +6,7 @@ Calls into the project are walked too, and their deeds told in the caller's word
 from __future__ import annotations
 
 import ast
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts import switches
@@ -19,7 +20,7 @@ from torchmemlint.facts.switches import Switch
 from torchmemlint.facts.values import UNKNOWN, Kind
 
 if TYPE_CHECKING:
-    from torchmemlint.facts.file_facts import FileFacts
+    from torchmemlint.facts.file_facts import Definition, FileFacts
     from torchmemlint.facts.graph_fate import Walk
 
 GROWS = frozenset({"append", "extend", "appendleft"})
@@ -35,6 +36,15 @@ FIXED = (
 )
 
 
+@dataclass(frozen=True)
+class Training:
+    """What a call has to do with training: steps an optimizer, goes backward, is given an optimizer."""
+
+    steps: bool
+    trains: bool
+    optimizes: bool
+
+
 class Calls:
     """The calls of one walk."""
 
@@ -42,6 +52,22 @@ class Calls:
         self.walk = walk
         self.facts = walk.facts
         self.values = walk.values
+        # a walk begins when all values are worked out: what a call is does not change on the way
+        self._trainings: dict[ast.Call, Training] = {}
+        self._forwards: dict[ast.Call, Forward | None] = {}
+        self._targets: dict[ast.Call, Definition | None] = {}
+
+    def forward(self, node: ast.Call) -> Forward | None:
+        """The forward that a call is."""
+        if node not in self._forwards:
+            self._forwards[node] = forward_of(self.facts, node)
+        return self._forwards[node]
+
+    def target(self, node: ast.Call) -> Definition | None:
+        """The function or class of the project that a call runs."""
+        if node not in self._targets:
+            self._targets[node] = self.facts.resolve(node)
+        return self._targets[node]
 
     def call(self, node: ast.Call) -> Held:
         func = node.func
@@ -59,12 +85,12 @@ class Calls:
         inputs = receiver | given
         if self.training(node, inputs):
             return NONE
-        forward = forward_of(self.facts, node)
+        forward = self.forward(node)
         if forward is not None and (
-            forward.certainty is not Certainty.PARAMETER or isinstance(func, ast.Name) or not self.known_target(node)
+            forward.certainty is not Certainty.PARAMETER or isinstance(func, ast.Name) or self.target(node) is None
         ):
             return inputs | {self.began(node, forward, inputs)}
-        target = self.facts.resolve(node)
+        target = self.target(node)
         if target is not None and isinstance(target[1], Function):
             return self.into_project(node, target[0], target[1], inputs)
         if not inputs:
@@ -75,9 +101,6 @@ class Calls:
                 self.walk.keep(root, path or root, given, node)
             return inputs if func.attr.endswith("_") else NONE
         return self.through(node, receiver, given)
-
-    def known_target(self, node: ast.Call) -> bool:
-        return self.facts.resolve(node) is not None
 
     def through(self, node: ast.Call, receiver: Held, given: Held) -> Held:
         """A call into a library, or one that is not known: its result hangs on what went in, unless it is plain."""
@@ -112,21 +135,28 @@ class Calls:
 
     def training(self, node: ast.Call, inputs: Held) -> bool:
         """Backward, gradients or an optimizer's step: what it is given is trained on."""
-        func, dotted = node.func, self.dotted(node)
-        effects = self.facts.effects(node)
-        name = func.attr if isinstance(func, ast.Attribute) else dotted.rsplit(".", 1)[-1]
-        trains = name in ("backward", "manual_backward") or dotted == "torch.autograd.grad" or "backward" in effects
-        optimizer = any(
-            self.values.get(a, UNKNOWN).kind is Kind.OPTIMIZER for a in [*node.args, *[k.value for k in node.keywords]]
-        )
-        if trains or (optimizer and inputs):
+        known = self._trainings.get(node)
+        if known is None:
+            self._trainings[node] = known = self.training_of(node)
+        if known.trains or (known.optimizes and inputs):
             self.walk.mark(inputs, Fate.TRAINED, node)
-        if trains or "steps" in effects:
+        if known.trains or known.steps:
             self.walk.trains.append(node)
             for origin in self.walk.origins.values():
                 if origin.path is not None and self.walk.switches.of(origin.path).modes == switches.EVAL:
                     origin.fates[(Fate.STEPPED, node)] = None
-        return trains
+        return known.trains
+
+    def training_of(self, node: ast.Call) -> Training:
+        func, dotted = node.func, self.dotted(node)
+        effects = self.facts.effects(node)
+        name = func.attr if isinstance(func, ast.Attribute) else dotted.rsplit(".", 1)[-1]
+        given = [*node.args, *[keyword.value for keyword in node.keywords]]
+        return Training(
+            steps="steps" in effects,
+            trains=name in ("backward", "manual_backward") or dotted == "torch.autograd.grad" or "backward" in effects,
+            optimizes=any(self.values.get(argument, UNKNOWN).kind is Kind.OPTIMIZER for argument in given),
+        )
 
     def began(self, node: ast.Call, forward: Forward | None, inputs: Held, path: str | None = None) -> Origin:
         """The origin at a call, with what its module is switched to each time it is met."""

@@ -38,6 +38,7 @@ class Walk:
         self.returned: list[Switch] = []
         self.values = facts.evaluation(function).values
         self.calls = Calls(self)
+        self.conditions: dict[ast.If, switches.Condition] = {}
         self.aliases = {
             name: by[0].value
             for name, by in function.bound.items()
@@ -84,7 +85,9 @@ class Walk:
 
     def if_(self, node: ast.If) -> None:
         self.flow(node.test)
-        self.alternatives([node.body, node.orelse], switches.condition_of(node.test, self.aliases))
+        if node not in self.conditions:
+            self.conditions[node] = switches.condition_of(node.test, self.aliases)
+        self.alternatives([node.body, node.orelse], self.conditions[node])
 
     def with_(self, node: ast.With | ast.AsyncWith) -> None:
         for item in node.items:
