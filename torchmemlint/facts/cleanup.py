@@ -35,8 +35,7 @@ class Cleanup:
 
 def cleanup(facts: FileFacts, call: ast.Call, hops: int = 0) -> Cleanup | None:
     """What a call cleans up, or None where it does anything else or nothing."""
-    effects = facts.effects(call)
-    collects = "collects_garbage" in effects
+    collects = facts.has_effect(call, "collects_garbage")
     if is_direct(facts, call, "empties_cache"):
         return Cleanup(call, True, collects)
     if collects:
@@ -101,7 +100,7 @@ def _expression(facts: FileFacts, node: ast.expr, hops: int) -> list[Cleanup] | 
     found = cleanup(facts, node, hops)
     if found is not None:
         return [found]
-    return [] if is_quiet(facts, node) and "reads_memory" not in facts.effects(node) else None
+    return [] if is_quiet(facts, node) and not facts.has_effect(node, "reads_memory") else None
 
 
 def _quiet_context(facts: FileFacts, node: ast.expr) -> bool:
@@ -110,4 +109,4 @@ def _quiet_context(facts: FileFacts, node: ast.expr) -> bool:
 
 def _reads_memory(facts: FileFacts, node: ast.expr) -> bool:
     calls = [part for part in subtree(node) if isinstance(part, ast.Call) and part in facts.structure.place_of]
-    return any("reads_memory" in facts.effects(call) for call in calls)
+    return any(facts.has_effect(call, "reads_memory") for call in calls)

@@ -327,6 +327,16 @@ class FileFacts:
                 return self._method_definition(function.owner.key, func.attr)
         return None
 
+    def has_effect(self, call: ast.Call, *effects: str) -> bool:
+        """Whether the library declares one of some effects for a call; its name says whether it is worth asking."""
+        if isinstance(call.func, ast.Attribute):
+            name = call.func.attr
+        else:
+            dotted = self.names.dotted(call.func, self.structure.function(call))
+            name = dotted.rpartition(".")[2] if dotted is not None else ""
+        asked = [effect for effect in effects if name in library().names_with(effect)]
+        return bool(asked) and not self.effects(call).isdisjoint(asked)
+
     def effects(self, call: ast.Call) -> frozenset[str]:
         """Effects the library declares for a call."""
         function = self.structure.function(call)

@@ -149,12 +149,13 @@ class Calls:
 
     def training_of(self, node: ast.Call) -> Training:
         func, dotted = node.func, self.dotted(node)
-        effects = self.facts.effects(node)
         name = func.attr if isinstance(func, ast.Attribute) else dotted.rsplit(".", 1)[-1]
         given = [*node.args, *[keyword.value for keyword in node.keywords]]
         return Training(
-            steps="steps" in effects,
-            trains=name in ("backward", "manual_backward") or dotted == "torch.autograd.grad" or "backward" in effects,
+            steps=self.facts.has_effect(node, "steps"),
+            trains=name in ("backward", "manual_backward")
+            or dotted == "torch.autograd.grad"
+            or self.facts.has_effect(node, "backward"),
             optimizes=any(self.values.get(argument, UNKNOWN).kind is Kind.OPTIMIZER for argument in given),
         )
 

@@ -14,6 +14,7 @@ from torchmemlint.facts import switches
 from torchmemlint.facts.children import expressions, subtree
 from torchmemlint.facts.graph_calls import Calls
 from torchmemlint.facts.graph_origins import ASKS, CUTS, NONE, Fate, Held, Origin, is_plain_value
+from torchmemlint.facts.memory import Table
 from torchmemlint.facts.paths import path_of, root_of
 from torchmemlint.facts.structure import Function
 from torchmemlint.facts.switches import Switch, Switches
@@ -21,6 +22,9 @@ from torchmemlint.facts.values import UNKNOWN
 
 if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
+
+
+CONDITIONS: Table[ast.If, switches.Condition] = Table()
 
 
 class Walk:
@@ -38,7 +42,6 @@ class Walk:
         self.returned: list[Switch] = []
         self.values = facts.evaluation(function).values
         self.calls = Calls(self)
-        self.conditions: dict[ast.If, switches.Condition] = {}
         self.aliases = {
             name: by[0].value
             for name, by in function.bound.items()
@@ -85,9 +88,10 @@ class Walk:
 
     def if_(self, node: ast.If) -> None:
         self.flow(node.test)
-        if node not in self.conditions:
-            self.conditions[node] = switches.condition_of(node.test, self.aliases)
-        self.alternatives([node.body, node.orelse], self.conditions[node])
+        known = self.facts.parsed.memory.table(CONDITIONS)
+        if node not in known:
+            known[node] = switches.condition_of(node.test, self.aliases)
+        self.alternatives([node.body, node.orelse], known[node])
 
     def with_(self, node: ast.With | ast.AsyncWith) -> None:
         for item in node.items:
@@ -190,6 +194,8 @@ class Walk:
 
     def captured(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         """A nested function that reads a value may do with it what it likes, later."""
+        if not self.held:
+            return
         inner = self.facts.structure.function_of[node]
         trains = any(isinstance(c.func, ast.Attribute) and c.func.attr == "backward" for c in inner.calls)
         for part in subtree(node):

@@ -233,12 +233,12 @@ def _literal(node: ast.expr | None) -> bool | None:
 
 def _reads_memory(facts: FileFacts, test: ast.expr, function: Function) -> bool:
     for part in subtree(test):
-        if isinstance(part, ast.Call) and part in facts.structure.place_of and "reads_memory" in facts.effects(part):
+        if isinstance(part, ast.Call) and part in facts.structure.place_of and facts.has_effect(part, "reads_memory"):
             return True
         if isinstance(part, ast.Name):
             for binding in function.bound.get(part.id, ()):
                 if isinstance(binding, ast.Assign) and any(
-                    isinstance(c, ast.Call) and c in facts.structure.place_of and "reads_memory" in facts.effects(c)
+                    isinstance(c, ast.Call) and c in facts.structure.place_of and facts.has_effect(c, "reads_memory")
                     for c in subtree(binding.value)
                 ):
                     return True

@@ -192,8 +192,7 @@ class HeatMap:
     def pulse_of_call(self, call: ast.Call) -> Pulse:
         """What one call does."""
         facts = self._facts
-        effects = facts.effects(call)
-        if "backward" in effects or "steps" in effects:
+        if facts.has_effect(call, "backward", "steps"):
             return Pulse(trains=call)
         if isinstance(call.func, ast.Attribute) and call.func.attr == "backward":
             return Pulse(trains=call)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from torchmemlint.facts.children import subtree
 from torchmemlint.facts.guards import Guard, GuardKind, guards
 from torchmemlint.facts.heat import Heat
+from torchmemlint.facts.memory import Table
 from torchmemlint.facts.reach import Carry, last_name, weight
 from torchmemlint.facts.structure import Block, Function
 from torchmemlint.facts.tests_of_user import is_test
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
 
 OFFLOAD_WINDOW = 4
+RUNNERS: Table[FileFacts, list[ast.Call]] = Table()
 
 
 @dataclass(frozen=True)
@@ -149,16 +151,24 @@ def hot_function(facts: FileFacts, function: Function) -> Reason | None:
     """Why a function runs every step: a framework calls it so."""
     if "hot" in facts.framework_effects(function):
         return Reason(f"`{function.qualname}` runs every step", function.node, facts.relative)
-    for call in facts.structure.calls:
-        if call.args and "runs_argument" in facts.effects(call):
-            named = facts.function_named(call.args[0], facts.structure.function(call))
-            if named is not None and named[1] is function:
-                return Reason(
-                    f"`{function.qualname}` is handed to `{last_name(call)}`, which runs it every step",
-                    call,
-                    facts.relative,
-                )
+    for call in _runners(facts):
+        named = facts.function_named(call.args[0], facts.structure.function(call))
+        if named is not None and named[1] is function:
+            return Reason(
+                f"`{function.qualname}` is handed to `{last_name(call)}`, which runs it every step",
+                call,
+                facts.relative,
+            )
     return None
+
+
+def _runners(facts: FileFacts) -> list[ast.Call]:
+    """The calls of a file that run their first argument every step."""
+    table = facts.project.memory.table(RUNNERS)
+    if facts not in table:
+        calls = [call for call in facts.structure.calls if call.args]
+        table[facts] = [call for call in calls if facts.has_effect(call, "runs_argument")]
+    return table[facts]
 
 
 def _offloads(facts: FileFacts, call: ast.Call) -> bool:

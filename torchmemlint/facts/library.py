@@ -55,6 +55,7 @@ class Library:
         self.modules = modules
         self._roots = frozenset(name.partition(".")[0] for name in modules)
         self._functions: dict[str, Signature | None] = {}
+        self._names_with: dict[str, frozenset[str]] = {}
 
     def function(self, dotted: str) -> Signature | None:
         """The signature of a function, or of a class called as a constructor; None where nothing is known."""
@@ -63,6 +64,17 @@ class Library:
         if dotted not in self._functions:
             self._functions[dotted] = self._function(dotted)
         return self._functions[dotted]
+
+    def names_with(self, effect: str) -> frozenset[str]:
+        """The last parts of the names of all functions and methods that declare an effect."""
+        if effect not in self._names_with:
+            self._names_with[effect] = self._named_with(effect)
+        return self._names_with[effect]
+
+    def _named_with(self, effect: str) -> frozenset[str]:
+        named = [module.functions for module in self.modules.values()]
+        named += [stub.methods for module in self.modules.values() for stub in module.classes.values()]
+        return frozenset(n for table in named for n, signature in table.items() if effect in signature.effects)
 
     def _function(self, dotted: str) -> Signature | None:
         module, name = self._split(dotted)

@@ -52,7 +52,7 @@ def _recovery(facts: FileFacts, attempt: ast.Try, handler: ast.ExceptHandler) ->
     if kind is About.OTHER:
         return None
     calls = _calls(facts, handler)
-    if any("clears_frames" in facts.effects(call) for call in calls) or _drops_traceback(handler):
+    if any(facts.has_effect(call, "clears_frames") for call in calls) or _drops_traceback(handler):
         return None
     emptying = next((call for call in calls if (c := cleanup(facts, call)) is not None and c.empties), None)
     retry = next((call for call in calls if _repeats(facts, attempt, handler, call)), None)

@@ -139,7 +139,7 @@ def _does_more(facts: FileFacts, function: Function, statement: ast.stmt) -> boo
     """Whether the function has work of its own after the call, or reports on memory before; else it only cleans up."""
     if function.is_module or any(True for later in following(facts, statement) for _ in deeds(facts, later)):
         return True
-    reads = [call for call in function.calls if "reads_memory" in facts.effects(call)]
+    reads = [call for call in function.calls if facts.has_effect(call, "reads_memory")]
     return any(not isinstance(parent, ast.If) for call in reads for parent in [facts.structure.statement(call)])
 
 
@@ -221,7 +221,7 @@ def _reads_memory(facts: FileFacts, call: ast.Call, depth: int = 0) -> bool:
     """A reading or a reset of memory figures, of any back end, or a helper around one."""
     dotted = facts.names.dotted(call.func, facts.structure.function(call)) or ""
     same = library().function(f"torch.cuda.{last_name(call)}") if dotted.startswith("torch.") else None
-    if "reads_memory" in facts.effects(call) or (same is not None and "reads_memory" in same.effects):
+    if facts.has_effect(call, "reads_memory") or (same is not None and "reads_memory" in same.effects):
         return True
     target = facts.resolve(call) if depth < MAX_READING_HOPS else None
     if target is None or not isinstance(target[1], Function):

@@ -89,7 +89,7 @@ def _tells(facts: FileFacts, test: ast.expr, function: Function) -> bool:
 
 
 def _asking_call(facts: FileFacts, call: ast.Call) -> bool:
-    if "tells_oom" in facts.effects(call):
+    if facts.has_effect(call, "tells_oom"):
         return True
     target = facts.resolve(call)
     return target is not None and isinstance(target[1], Function) and _tells_inside(target[0], target[1], 0)
