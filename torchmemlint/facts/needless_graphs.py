@@ -14,6 +14,7 @@ from torchmemlint.facts import switches
 from torchmemlint.facts.caller_mode import CallerMode, effective_mode
 from torchmemlint.facts.forwards import Certainty, confirmed, given_value
 from torchmemlint.facts.grad_mode import GradMode, function_mode
+from torchmemlint.facts.graph_begins import may_begin
 from torchmemlint.facts.graph_fate import Walk
 from torchmemlint.facts.graph_origins import Fate, Origin
 from torchmemlint.facts.graph_walks import walk
@@ -51,7 +52,7 @@ class _Verdict:
 def needless_graphs(facts: FileFacts) -> Iterator[NeedlessGraph]:
     """Every needless graph of a file, one finding for a function and switch to eval mode."""
     for function in facts.structure.functions:
-        if not function.calls or _is_differentiable_by_trade(facts, function):
+        if not function.calls or _is_differentiable_by_trade(facts, function) or not may_begin(facts, function):
             continue
         found = walk(facts, function)
         verdicts = list(_verdicts(facts, found)) if found is not None else []
