@@ -15,7 +15,7 @@ from torchmemlint.facts.parsed import Parsed
 from torchmemlint.facts.paths import path_of
 from torchmemlint.facts.project import Project, TooManyCallers
 from torchmemlint.facts.structure import Class, Function
-from torchmemlint.facts.values import UNKNOWN, Kind, Value
+from torchmemlint.facts.values import HOST, UNKNOWN, Kind, Value
 
 Definition = tuple["FileFacts", Function | Class]
 Base = tuple["FileFacts", Class] | str
@@ -203,6 +203,8 @@ class FileFacts:
 
     def result_of(self, function: Function, given: Environment, depth: int) -> Value:
         """What a function returns for these argument values."""
+        if function.returns_no_object and not function.yields:
+            return HOST if function.returns or not function.left_to_others else UNKNOWN
         key = (
             function,
             tuple(sorted((name, value.key) for name, value in given.items() if value.kind is not Kind.UNKNOWN)),

@@ -126,6 +126,14 @@ class Function:
             for node in self.body
         )
 
+    @cached_property
+    def returns_no_object(self) -> bool:
+        """Every return gives nothing, or a number or text that is written there."""
+        plain = (ast.Constant, ast.JoinedStr)
+        return not isinstance(self.node, ast.Lambda) and all(
+            node.value is None or isinstance(node.value, plain) for node in self.returns
+        )
+
     def self_name(self) -> str | None:
         """The name of the instance (or class) parameter of a method."""
         if self.owner is None or self.is_static() or not self.params:
