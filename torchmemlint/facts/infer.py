@@ -101,12 +101,16 @@ class Evaluation(Expressions):
     def loop(self, node: ast.For | ast.AsyncFor | ast.While) -> None:
         before = dict(self.environment)
         for _ in range(2):  # values are stable after one repeat: every field of the lattice is flat
+            returned = len(self.returned)
             if isinstance(node, ast.While):
                 self.expr(node.test)
             else:
                 self.bind(node.target, self.element(self.expr(node.iter), node.iter))
             self.block(node.body)
             self.environment = _joined([before, self.environment])
+            if _unchanged(before, self.environment):  # then the repeat would do the same again
+                self.returned += self.returned[returned:]
+                break
         self.block(node.orelse)
 
     def try_(self, node: ast.Try) -> None:
@@ -132,6 +136,11 @@ class Evaluation(Expressions):
             self.bind(node.target, with_element(left, right.elem or UNKNOWN))
             return
         self.bind(node.target, self.arithmetic(left, right))
+
+
+def _unchanged(before: Environment, after: Environment) -> bool:
+    """Joining keeps a value itself where the other one behaves alike."""
+    return len(before) == len(after) and all(after[name] is value for name, value in before.items())
 
 
 def _joined(environments: list[Environment]) -> Environment:

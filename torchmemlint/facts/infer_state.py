@@ -9,6 +9,7 @@ import abc
 import ast
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.evidence import evidence
@@ -161,8 +162,14 @@ def plain_annotation(node: ast.expr) -> ast.expr:
     if isinstance(node, ast.BinOp):
         return node.left
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        try:
-            return ast.parse(node.value, mode="eval").body
-        except SyntaxError:
-            return node
+        return _written(node.value) or node
     return node
+
+
+@lru_cache(maxsize=1000)
+def _written(annotation: str) -> ast.expr | None:
+    """An annotation in quotes, parsed."""
+    try:
+        return ast.parse(annotation, mode="eval").body
+    except SyntaxError:
+        return None
