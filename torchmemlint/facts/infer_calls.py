@@ -64,7 +64,7 @@ class Calls(State):
             if receiver.kind is Kind.CONTAINER and node.func.attr == "items":
                 pair = Value(Kind.TUPLE, parts=(HOST, receiver.elem or UNKNOWN))
                 return Value(Kind.CONTAINER, elem=pair)
-        called = self.expr(node.func) if receiver is None else self._attribute_of_call(node)
+        called = self.expr(node.func) if receiver is None else self._attribute_of_call(node, receiver)
         target = self.facts.callee(node, self.function, receiver, called)
         if target is not None:
             facts, definition = target
@@ -85,9 +85,9 @@ class Calls(State):
             return called
         return UNKNOWN
 
-    def _attribute_of_call(self, node: ast.Call) -> Value:
+    def _attribute_of_call(self, node: ast.Call, receiver: Value) -> Value:
         assert isinstance(node.func, ast.Attribute)
-        value = self.attribute(node.func)
+        value = self.attribute(node.func, receiver)
         self.values[node.func] = value
         return value
 
@@ -100,7 +100,7 @@ class Calls(State):
         added = arguments[-1]
         if node.func.attr in ("extend", "update"):
             added = added.elem or UNKNOWN
-        self.environment[path] = with_element(receiver, added)
+        self.hold(path, with_element(receiver, added))
 
     def _of_function(
         self,

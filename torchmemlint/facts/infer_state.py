@@ -35,6 +35,7 @@ class State(abc.ABC):
         self.returned: list[Value] = []
         self.environment: Environment = dict(arguments)
         self._evidence = evidence(facts, function)
+        self._stems: set[str] = set()  # names on which other paths have hung
         self._modes: dict[ast.AST, GradMode] = {}
         self._self = function.self_name()
 
@@ -43,8 +44,8 @@ class State(abc.ABC):
         """The value of an expression here, remembered."""
 
     @abc.abstractmethod
-    def attribute(self, node: ast.Attribute) -> Value:
-        """The value of an attribute."""
+    def attribute(self, node: ast.Attribute, base: Value | None = None) -> Value:
+        """The value of an attribute, given that of its base where it was worked out already."""
 
     @abc.abstractmethod
     def element(self, value: Value, node: ast.expr) -> Value:
@@ -119,7 +120,7 @@ class State(abc.ABC):
         path = path_of(target)
         if path is not None:
             self.forget(path)
-            self.environment[path] = value
+            self.hold(path, value)
             self.values[target] = value
         if isinstance(target, ast.Subscript):
             container = path_of(target.value)
@@ -141,9 +142,18 @@ class State(abc.ABC):
             else:
                 self.bind(target, HOST if value.kind is Kind.HOST else UNKNOWN)
 
+    def hold(self, path: str, value: Value) -> None:
+        """From here on the path has this value."""
+        self.environment[path] = value
+        stem = _stem(path)
+        if stem != path:
+            self._stems.add(stem)
+
     def forget(self, path: str) -> None:
         """A rebound or deleted path takes what hangs on it along."""
         self.environment.pop(path, None)
+        if _stem(path) not in self._stems:
+            return
         below = (f"{path}.", f"{path}[")
         for known in [k for k in self.environment if k.startswith(below)]:
             del self.environment[known]
@@ -153,6 +163,10 @@ class State(abc.ABC):
         if node not in self._modes:
             self._modes[node] = mode_at(self.facts, node)
         return self._modes[node]
+
+
+def _stem(path: str) -> str:
+    return path.partition(".")[0].partition("[")[0]
 
 
 def plain_annotation(node: ast.expr) -> ast.expr:
