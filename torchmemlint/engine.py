@@ -34,7 +34,7 @@ def lint(source: Source, rules: Sequence[Rule], project: Project) -> list[Findin
         firing = _firing(source, screen, wanted, project)
         if not firing:
             return []
-        return _sorted(source, _run(source, _exact(source, screen), firing, project))
+        return _sorted(source, _exactly(source, screen, firing, project))
     except BadFile as error:
         end = Position(error.place.line, error.place.column + 1)
         return [
@@ -42,12 +42,12 @@ def lint(source: Source, rules: Sequence[Rule], project: Project) -> list[Findin
         ]
 
 
-def _exact(source: Source, screen: Tree) -> Tree:
-    """The libcst tree; where libcst refuses what the running Python reads, the tree that was screened."""
+def _exactly(source: Source, screen: Tree, rules: Iterable[Rule], project: Project) -> list[Finding]:
+    """The findings at libcst's places; where libcst refuses what the running Python reads, at those of the screen."""
     try:
-        return source.tree
+        return _run(source, source.tree, rules, project)
     except BadFile:
-        return screen
+        return _run(source, screen, rules, project)
 
 
 def _may_fire(source: Source, rule: Rule, project: Project) -> bool:
@@ -83,6 +83,8 @@ def _checked(source: Source, rule: Rule, model: FileModel) -> list[Finding]:
         return list(rule.check(model))
     except BadFile:
         raise
+    except RecursionError:
+        raise BadFile("expression too long or too deeply nested") from None
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         message = (

@@ -31,6 +31,8 @@ def parse(source: Source) -> Tree:
         module = cst.parse_module(source.text)
     except cst.ParserSyntaxError as error:
         raise BadFile("syntax error", error.raw_line, error.raw_column) from error
+    except UnicodeError as error:
+        raise BadFile("text that cannot be written as UTF-8") from error
     except RecursionError as error:
         raise BadFile("expression too long or too deeply nested") from error
     lowering = _Lowering()
@@ -38,6 +40,8 @@ def parse(source: Source) -> Tree:
         tree = ast.Module(body=lowering.statements(module.body), type_ignores=[])
     except RecursionError as error:
         raise BadFile("expression too long or too deeply nested") from error
+    except (SyntaxError, ValueError) as error:  # a literal that looks like one and is none
+        raise BadFile("syntax error", *source.refused_at) from error
     return Tree(tree, _CstPlaces(source, module, lowering.origin))
 
 

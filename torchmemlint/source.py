@@ -11,17 +11,29 @@ from __future__ import annotations
 import ast
 import codecs
 import io
+import re
 import tokenize
 from collections.abc import Iterable
 from functools import cached_property
+from itertools import islice
 from typing import Protocol
 
 from torchmemlint.model import Position, Span
 
 MAX_NESTING = 150
 MAX_CHAIN = 1000
+MAX_EXACT_BYTES = 1_000_000
+MAX_EXACT_PARTS = 50_000  # libcst takes seconds and hundreds of megabytes for so many
 _LINKS = frozenset(("and", "or", "not", "in", "is", "if", "else", "for", "lambda", "await"))
+_LONG_IMPORT = re.compile(rb"\b(?:import|from)\b[\w\s.\\\x80-\xff]{2000}")  # one name of many parts, perhaps
+_FORMATTED = re.compile(r"[rR]?[fF]")
+_PARTS = re.compile(r"[^\W\d]\w*|[^\w\s\"'\\]")
 MAX_BYTES = 20_000_000
+MAX_PARTS = 500_000
+_DENSE = re.compile(
+    rb"""\"{3}.*?\"{3}|'{3}.*?'{3}|"[^"\n]*"|'[^'\n]*'|(?P<comment>\#[^\n]*)|[\w.]+|[^\w\s,]""",
+    re.DOTALL,
+)
 
 
 class BadFile(Exception):
@@ -53,6 +65,7 @@ class Source:
     def __init__(self, path: str, data: bytes) -> None:
         self.path = path
         self.data = data
+        self.refused_at = (1, 0)  # where `ast.parse` stopped
 
     @cached_property
     def text(self) -> str:
@@ -62,6 +75,8 @@ class Source:
         if b"\0" in self.data:
             line = self.data.count(b"\n", 0, self.data.index(b"\0")) + 1
             raise BadFile("file contains a NUL byte", line)
+        if _too_dense(self.data):
+            raise BadFile(f"file has more than {MAX_PARTS:,} words and signs")
         try:
             encoding, _ = tokenize.detect_encoding(io.BytesIO(self.data).readline)
             data = self.data.removeprefix(codecs.BOM_UTF8)
@@ -69,7 +84,7 @@ class Source:
         except UnicodeDecodeError as error:
             line = self.data.count(b"\n", 0, error.start) + 1
             raise BadFile(f"file is not valid {error.encoding}; name its encoding in a coding cookie", line) from error
-        except (SyntaxError, LookupError) as error:
+        except (SyntaxError, LookupError, UnicodeError) as error:
             raise BadFile(f"unknown or contradictory encoding: {error}") from error
 
     @cached_property
@@ -86,26 +101,37 @@ class Source:
         """The tree by `ast.parse`, or None where the running Python's grammar refuses the text."""
         try:
             module = ast.parse(self.text.removeprefix("\ufeff"), type_comments=False)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            if isinstance(error, SyntaxError):
+                self.refused_at = error.lineno or 1, (error.offset or 1) - 1
             return None
         return Tree(module, _AstPlaces(self))
 
     @cached_property
     def tree(self) -> Tree:
-        """The tree by libcst, with exact places. Raises BadFile."""
+        """The tree by libcst, with exact places. Raises BadFile, also where that would take too much for libcst."""
         from torchmemlint.lower import parse  # libcst is only imported for a file that needs it
 
-        # what `ast` could nest libcst can too, but for chains of `and` and `or`, which are flat in `ast`
-        if self.screen is None or max(self.data.count(b"and"), self.data.count(b"or")) > MAX_CHAIN:
+        if self.screen is None:
+            if len(self.data) > MAX_EXACT_BYTES:
+                raise BadFile("syntax error, or too large to be read as newer Python", *self.refused_at)
             self.check_depth()
+        else:
+            if len(self.data) > MAX_EXACT_BYTES or not _fits(self.screen.module, len(self.data)):
+                raise BadFile("too large for exact places")
+            # what `ast` could nest libcst can too, but for what is flat in `ast` and nested in libcst
+            if max(self.data.count(b"and"), self.data.count(b"or")) > MAX_CHAIN or _LONG_IMPORT.search(self.data):
+                self.check_depth()
         return parse(self)
 
     def check_depth(self) -> None:
         """libcst can exhaust the stack of the whole process, or hours, on deep nesting: refuse before it is asked."""
         depth = _Depth()
         try:
-            for token in tokenize.generate_tokens(io.StringIO(self.text).readline):
+            for number, token in enumerate(tokenize.generate_tokens(io.StringIO(self.text).readline)):
                 depth.take(token)
+                if number > 3 * MAX_EXACT_PARTS:
+                    raise BadFile("syntax error, or too large to be read as newer Python", *self.refused_at)
         except (tokenize.TokenError, SyntaxError):
             pass
 
@@ -118,6 +144,19 @@ class Source:
         return self.lines[first.line - 1][first.column :] + "".join(middle) + self.lines[last.line - 1][: last.column]
 
 
+def _too_dense(data: bytes) -> bool:
+    """Whether a tree of the file would take gigabytes: too many names, numbers, signs and strings of any length."""
+    if len(data) <= MAX_PARTS:
+        return False
+    parts = (found for found in _DENSE.finditer(data) if found.lastgroup is None)
+    return next(islice(parts, MAX_PARTS, None), None) is not None
+
+
+def _fits(module: ast.Module, size: int) -> bool:
+    """Whether libcst can be asked for a tree of so many nodes; a node takes two bytes of text at least."""
+    return size < 2 * MAX_EXACT_PARTS or sum(1 for _ in islice(ast.walk(module), MAX_EXACT_PARTS)) < MAX_EXACT_PARTS
+
+
 class _Depth:
     """How deep the tree of a stream of tokens must be, at least; raises BadFile where that is too deep.
 
@@ -128,6 +167,7 @@ class _Depth:
     def __init__(self) -> None:
         self._links = [0]
         self._branches = [0]
+        self._name_ends = (0, 0)
 
     def take(self, token: tokenize.TokenInfo) -> None:
         if token.type == tokenize.INDENT:
@@ -137,24 +177,35 @@ class _Depth:
         elif token.type == tokenize.NEWLINE:
             self._links = [0]
         elif token.type == tokenize.NAME:
-            self._links[-1] += token.string in _LINKS
             self._branches[-1] += token.string == "elif"
-        elif token.type == tokenize.OP:
-            self._operator(token.string)
-        if len(self._links) + len(self._branches) > MAX_NESTING + 2:
-            raise BadFile(f"nested deeper than {MAX_NESTING} levels", token.start[0])
-        if max(self._links[-1], self._branches[-1]) > MAX_CHAIN:
-            raise BadFile(f"more than {MAX_CHAIN} operators, calls or branches in one chain", token.start[0])
+            self._name_ends = token.end
+        if token.type in (tokenize.NAME, tokenize.OP):
+            self._part(token.string, token.start[0])
+        elif token.type == tokenize.STRING:
+            # a name right in front is a prefix that the running Python does not know yet
+            if _FORMATTED.match(token.string) or token.start == self._name_ends:
+                self._fields(token)
 
-    def _operator(self, text: str) -> None:
+    def _fields(self, token: tokenize.TokenInfo) -> None:
+        """What an f-string may hold: before Python 3.12 it is one token. Its plain text is counted too."""
+        outside = list(self._links)
+        for part in _PARTS.findall(token.string):
+            self._part(part, token.start[0])
+        self._links = outside
+
+    def _part(self, text: str, line: int) -> None:
         if text in (",", ";"):
             self._links[-1] = 0
         elif text in (")", "]", "}"):
             self._links = self._links[:-1] or [0]
-        else:
+        elif text in _LINKS or not text[0].isidentifier():
             self._links[-1] += 1
             if text in ("(", "[", "{"):
                 self._links.append(0)
+        if len(self._links) + len(self._branches) > MAX_NESTING + 2:
+            raise BadFile(f"nested deeper than {MAX_NESTING} levels", line)
+        if max(self._links[-1], self._branches[-1]) > MAX_CHAIN:
+            raise BadFile(f"more than {MAX_CHAIN} operators, calls or branches in one chain", line)
 
 
 class _AstPlaces:

@@ -93,6 +93,12 @@ class Function:
     def key(self) -> str:
         return f"{self.module}.{self.qualname}" if self.qualname else self.module
 
+    @cached_property
+    def reads(self) -> frozenset[str]:
+        """The names read anywhere inside it."""
+        names = (node for node in ast.walk(self.node) if isinstance(node, ast.Name))
+        return frozenset(node.id for node in names if isinstance(node.ctx, ast.Load))
+
     @property
     def is_module(self) -> bool:
         return isinstance(self.node, ast.Module)
