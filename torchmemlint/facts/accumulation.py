@@ -72,7 +72,7 @@ def sums(facts: FileFacts) -> Iterator[Kept]:
     """Running sums and averages of values with graphs: `t += v`, `t = t + v`, `t.add_(v)`."""
     for statement in list(facts.structure.block_of):
         found = _sum(statement)
-        if found is not None:
+        if found is not None and _outlives(facts, statement, found[0]):
             yield from _judge(facts, statement, *found, container=False)
 
 
@@ -80,8 +80,22 @@ def collections(facts: FileFacts) -> Iterator[Kept]:
     """Values with graphs put in a list, deque or dict that outlives the step."""
     for statement in list(facts.structure.block_of):
         found = _collected(statement)
-        if found is not None and _is_container(facts, statement, found[0]):
+        if found is None or not _outlives(facts, statement, found[0]):
+            continue
+        if _is_container(facts, statement, found[0]):
             yield from _judge(facts, statement, *found, container=True)
+
+
+def _outlives(facts: FileFacts, statement: ast.stmt, target: ast.expr) -> bool:
+    """Whether a target can gather anything over steps, before any value is asked for: in a loop, or on `self`."""
+    path = path_of(target)
+    if path is None:
+        return False
+    return bool(facts.structure.place(statement).loops()) or _on_self(facts.structure.function(statement), path)
+
+
+def _on_self(function: Function, path: str) -> bool:
+    return function.owner is not None and path.startswith(f"{function.self_name()}.")
 
 
 def _is_container(facts: FileFacts, statement: ast.stmt, target: ast.expr) -> bool:
@@ -141,7 +155,7 @@ def _judge(facts: FileFacts, statement: ast.stmt, target: ast.expr, added: ast.e
     loops = facts.structure.place(statement).loops()
     value = facts.value(added)
     if not _graph(value):
-        if not loops and function.owner is not None and path.startswith(f"{function.self_name()}."):
+        if not loops and _on_self(function, path):
             yield from _through_parameter(facts, statement, target, added, function)
         return
     loop = _step_loop(facts, loops, path, function, container)

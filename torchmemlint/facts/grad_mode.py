@@ -21,6 +21,9 @@ SWITCHES = frozenset(
 )
 
 
+TOGGLES = ("set_grad_enabled", "enter_context", "__enter__")  # a file with none of these words has no such statement
+
+
 class GradMode(enum.Enum):
     """Whether operations at a place record a graph."""
 
@@ -88,6 +91,8 @@ def _function_mode(facts: FileFacts, function: Function) -> GradMode:
 def _module_switch(facts: FileFacts) -> GradMode | None:
     """`torch.set_grad_enabled(False)` at the top of a file turns grad off for everything it runs."""
     last: GradMode | None = None
+    if not facts.parsed.mentions(TOGGLES):
+        return last
     for call in facts.structure.body.calls:
         if isinstance(facts.structure.parent[call], ast.Expr):
             mode = _switch(facts, call, facts.structure.body)
@@ -162,6 +167,8 @@ def _switch(facts: FileFacts, node: ast.expr, function: Function) -> GradMode | 
 
 def _toggled_before(facts: FileFacts, statement: ast.stmt, place: Place) -> GradMode | None:
     """The last switch among the earlier statements of the same block; `enter_context(no_grad())` counts."""
+    if not facts.parsed.mentions(TOGGLES):
+        return None
     for earlier in facts.structure.before(statement):
         if not isinstance(earlier, ast.Expr) or not isinstance(earlier.value, ast.Call):
             continue

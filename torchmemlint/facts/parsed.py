@@ -9,11 +9,13 @@ import ast
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from torchmemlint.facts.memory import Memory
+from torchmemlint.facts.memory import Memory, Table
 from torchmemlint.facts.names import Names
 from torchmemlint.facts.structure import Class, Function, Structure
 from torchmemlint.facts.traversal import structure_of
 from torchmemlint.source import Source, Tree
+
+MENTIONS: Table[tuple[str, ...], bool] = Table()
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +27,13 @@ class Parsed:
     structure: Structure
     names: Names
     memory: Memory = field(default_factory=Memory)
+
+    def mentions(self, words: tuple[str, ...]) -> bool:
+        """Whether any of some words occurs in the file, remembered."""
+        table = self.memory.table(MENTIONS)
+        if words not in table:
+            table[words] = self.source.mentions(words)
+        return table[words]
 
     @cached_property
     def own(self) -> dict[str, Function | Class]:
