@@ -90,8 +90,8 @@ class Expressions(Calls):
             return tensor(flow_grad(both), flow_device(both), carrier.why)
         return HOST if left.kind is Kind.HOST and right.kind is Kind.HOST else UNKNOWN
 
-    def attribute(self, node: ast.Attribute) -> Value:
-        base = self.expr(node.value)
+    def attribute(self, node: ast.Attribute, base: Value | None = None) -> Value:
+        base = base or self.expr(node.value)
         path = path_of(node)
         if path is not None:
             bound = self.environment.get(path)
