@@ -206,7 +206,4 @@ def _binds(statement: ast.stmt, name: str) -> bool:
 
 def captured(function: Function, name: str) -> bool:
     """Whether a function defined inside reads a name, so that it may live on."""
-    for inner in function.inner:
-        if (name not in inner.bound and name in inner.reads) or captured(inner, name):
-            return True
-    return False
+    return any((name not in inner.bound and name in inner.reads) or captured(inner, name) for inner in function.inner)
