@@ -1,0 +1,32 @@
+"""The benchmarks run, on little, and print what they say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cases import ROOT
+
+
+def printed(script: str, *arguments: str, cwd: Path) -> list[str]:
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
+    return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True, timeout=300).stdout.splitlines()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts memory as Linux does")
+def test_tools_are_compared_on_the_same_files(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("import torch\nx = torch.zeros(3)\n")
+    head, columns, *rows = printed("compare.py", "--rounds", "1", str(tmp_path), cwd=tmp_path)
+    assert head.startswith("2 lines")
+    assert columns.split() == ["CPU", "s", "KLOC/s", "times", "ours", "MiB"]
+    assert rows[0].startswith("torchmemlint ") and rows[1].startswith("torchmemlint, unchanged")
+    assert all(float(row[24:].split()[0]) > 0 for row in rows)
+
+
+def test_cost_is_shown_against_size(tmp_path: Path) -> None:
+    rows = printed("scaling.py", "--files", "1", "3", "--lengths", "200", cwd=tmp_path)
+    assert [row.split()[0] for row in rows] == ["starting:", "1", "3", "one"]
+    assert rows[2].split()[5] == str(3 * int(rows[1].split()[5]))
