@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.children import subtree
+from torchmemlint.facts.memory import Table
 from torchmemlint.facts.runs import builds_run
 from torchmemlint.facts.structure import Block, Function, LoopNode
 from torchmemlint.facts.values import Device, Kind, Reason
@@ -50,6 +51,8 @@ class Pulse:
 
 
 NO_PULSE = Pulse()
+MAX_HOPS = 40
+BEGUN: Table[Function, None] = Table()  # whose pulse is being worked out
 
 
 class HeatMap:
@@ -206,22 +209,30 @@ class HeatMap:
         return Pulse(forwards=call) if called.kind is Kind.MODULE else NO_PULSE
 
     def pulse(self, function: Function) -> Pulse:
-        """What one call of a function of this file does."""
+        """What one call of a function of this file does, through no more than so many further calls."""
         if function not in self._pulse:
+            begun = self._facts.project.memory.table(BEGUN)
+            if len(begun) > MAX_HOPS:
+                return NO_PULSE
             self._pulse[function] = NO_PULSE
-            trains: ast.AST | None = None
-            forwards: ast.AST | None = None
-            loops = any(self.of(loop).heat in (Heat.HOT, Heat.WARM) for loop in function.loops)
-            for call in function.calls:
-                pulse = self.pulse_of_call(call)
-                loops = loops or pulse.loops
-                if not self._loops_around(call):
-                    trains = trains or pulse.trains
-                    forwards = forwards or pulse.forwards
-            if builds_run(self._facts, function):  # a whole run, not a step of one
-                trains, forwards, loops = None, None, True
-            self._pulse[function] = Pulse(trains, forwards, loops)
+            begun[function] = None
+            self._pulse[function] = self._worked_out(function)
+            del begun[function]
         return self._pulse[function]
+
+    def _worked_out(self, function: Function) -> Pulse:
+        if builds_run(self._facts, function):  # a whole run, not a step of one
+            return Pulse(loops=True)
+        trains: ast.AST | None = None
+        forwards: ast.AST | None = None
+        loops = any(self.of(loop).heat in (Heat.HOT, Heat.WARM) for loop in function.loops)
+        for call in function.calls:
+            pulse = self.pulse_of_call(call)
+            loops = loops or pulse.loops
+            if not self._loops_around(call):
+                trains = trains or pulse.trains
+                forwards = forwards or pulse.forwards
+        return Pulse(trains, forwards, loops)
 
 
 def _counts(node: ast.expr) -> bool:
