@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cases import all_cases, lint_files
@@ -133,7 +133,14 @@ def settles(text: str) -> None:
     assert again.data == done.data and not again.fixed
 
 
+GRAD_ON_AGAIN = """with torch.enable_grad():
+    x = '''
+in a string'''; losses.append(model(x))
+"""
+
+
 @tried(60)
+@example(HEAD + GRAD_ON_AGAIN)
 @given(programs().filter(reads))
 def test_fixes_of_made_up_programs(text: str) -> None:
     sound_fixes(text)

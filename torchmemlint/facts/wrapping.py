@@ -62,9 +62,17 @@ def _target(facts: FileFacts, call: ast.Call, kept: list[ast.AST]) -> ast.stmt |
         current = structure.parent.get(current, structure.module)
         while not isinstance(current, (ast.stmt, ast.Module)):
             current = structure.parent.get(current, structure.module)
+        if _switches_on(facts, current) or any(current in structure.ancestors(node) for node in kept):
+            return None  # a guard out here would not reach the call, or would reach too far
     if not isinstance(current, ast.stmt) or isinstance(current, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         return None
     return current
+
+
+def _switches_on(facts: FileFacts, node: ast.AST) -> bool:
+    if not isinstance(node, (ast.With, ast.AsyncWith)):
+        return False
+    return with_mode(facts, node, facts.structure.function(node)) is GradMode.ON
 
 
 def mode_of_block(facts: FileFacts, place: Place) -> GradMode:
