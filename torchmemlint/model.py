@@ -152,7 +152,11 @@ class Why:
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding. `path` is as the caller named the file; `symbol` the enclosing function's dotted name."""
+    """One finding. `path` is as the caller named the file; `symbol` the enclosing function's dotted name.
+
+    In a notebook `span` counts within `cell` (from 1, over all cells), and `stored` is the same place in the
+    notebook's JSON; `stored` is None where the file is the text itself.
+    """
 
     path: str
     span: Span
@@ -165,7 +169,13 @@ class Finding:
     symbol: str = ""
     fix: Fix | None = None
     cell: int | None = None
+    stored: Span | None = None
     fingerprint: str = ""
+
+    @property
+    def in_file(self) -> Span:
+        """Where the finding stands in the file as it is on disk."""
+        return self.stored or self.span
 
     @property
     def order(self) -> tuple[str, Position, str, Position, str]:
