@@ -206,18 +206,20 @@ def _finding_out(one: Finding) -> list[Any]:
     why = [[step.message, step.path, _span_out(step.span)] for step in one.why]
     fix = one.fix and [one.fix.title, one.fix.applicability.value, [[_span_out(e.span), e.text] for e in one.fix.edits]]
     names = [one.code, one.name, one.severity.value, one.confidence.value, one.message]
-    return [one.path, _span_out(one.span), *names, why, one.symbol, fix, one.cell, one.fingerprint]
+    stored = one.stored and _span_out(one.stored)
+    return [one.path, _span_out(one.span), *names, why, one.symbol, fix, one.cell, stored, one.fingerprint]
 
 
 def _finding_in(data: list[Any]) -> Finding:
-    path, span, code, name, severity, confidence, message, why, symbol, fix, cell, fingerprint = data
-    steps = tuple(Why(text, place, _span_in(at)) for text, place, at in why)
+    path, span, code, name, severity, confidence, message, why, symbol, fix, cell, stored, fingerprint = data
+    steps = tuple(Why(text, where, _span_in(at)) for text, where, at in why)
     made = None
     if fix is not None:
         edits = tuple(Edit(_span_in(at), text) for at, text in fix[2])
         made = Fix(fix[0], Applicability(fix[1]), edits)
     ranks = Severity(severity), Confidence(confidence)
-    return Finding(path, _span_in(span), code, name, *ranks, message, steps, symbol, made, cell, fingerprint)
+    place = stored and _span_in(stored)
+    return Finding(path, _span_in(span), code, name, *ranks, message, steps, symbol, made, cell, place, fingerprint)
 
 
 def _span_out(span: Span) -> list[int]:
