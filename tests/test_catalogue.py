@@ -9,6 +9,8 @@ import pytest
 
 from cases import all_cases
 from torchmemlint.faces import catalogue
+from torchmemlint.faces.check import known_codes
+from torchmemlint.faces.pages import rule_url
 from torchmemlint.rule import load_rules
 
 
@@ -21,6 +23,14 @@ def test_every_rule_has_a_row_with_a_link_that_leads_somewhere() -> None:
     links = dict(re.findall(r"\[(TML\d{3})\]\(([^)]+)\)", text))
     assert sorted(links) == [rule.code for rule in load_rules()]
     assert all((catalogue.PAGE.parent / file).is_file() for file in links.values())
+
+
+def test_every_code_has_a_place_that_its_address_leads_to() -> None:
+    text = catalogue.PAGE.read_text(encoding="utf-8")
+    for code in known_codes():
+        page, _, place = rule_url(code).partition("#")
+        assert page.endswith(catalogue.PAGE.relative_to(catalogue.PACKAGE.parent).as_posix())
+        assert text.count(f'<a id="{place}"></a>') == 1, code
 
 
 def test_limits_are_counted_like_the_markers_are_read() -> None:

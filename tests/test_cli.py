@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from commands import ISOLATED, environment, lint, lint_json, write
+from torchmemlint.faces.pages import CATALOGUE
 
 ALPHA = "import torch\nALPHA\n"  # a warning, high confidence
 BETA = "import torch\nBETA\n"  # an error, medium
@@ -136,7 +137,7 @@ def test_json_is_ruffs_shape_and_more(tmp_path: Path) -> None:
             "message": "remove `ALPHA`",
             "edits": [{"content": "pass", "location": here, "end_location": end}],
         },
-        "url": None,
+        "url": f"{CATALOGUE}#tml181",
     }
 
 

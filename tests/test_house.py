@@ -88,7 +88,8 @@ ROOMS = (
         "torchmemlint/engine.py",
         ("torchmemlint.facts", "torchmemlint.model", "torchmemlint.rule", "torchmemlint.source"),
     ),
-    Room("torchmemlint/faces/report.py", ("torchmemlint.model",), ("rich",)),
+    Room("torchmemlint/faces/pages.py"),
+    Room("torchmemlint/faces/report.py", ("torchmemlint.faces.pages", "torchmemlint.model"), ("rich",)),
     # The one way from linting to running code, imported only when that is asked for.
     Room("torchmemlint/faces/verifying.py", ("torchmemlint", "runtime_verify.cli", *VERDICTS_SHOWN)),
     Room("torchmemlint/faces/*.py", ("torchmemlint",), ("rich",)),

@@ -39,6 +39,7 @@ __all__ = [
     "Finding",
     "Fix",
     "Metric",
+    "Notice",
     "Rule",
     "RuleError",
     "Scene",
@@ -51,6 +52,32 @@ __all__ = [
 SECTIONS = ("## Why it costs memory or time", "## Bad", "## Good", "## When it is fine", "## References")
 INTERNAL_ERROR = "TML000"
 BAD_FILE = "TML001"
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A code of ours that is no rule: what is said about a file or about ourselves. `summary` is a sentence."""
+
+    code: str
+    name: str
+    summary: str
+    advice: str
+
+
+NOTICES = (
+    Notice(
+        INTERNAL_ERROR,
+        "internal-error",
+        "torchmemlint failed on a file or in a rule; its other findings stand.",
+        "Please report it, with the message and, if it may be shown, the file.",
+    ),
+    Notice(
+        BAD_FILE,
+        "file-not-parsed",
+        "A file cannot be read as Python, so nothing in it was checked.",
+        "Mend what the message names, or leave the file out with `exclude` or `per-file-ignores`.",
+    ),
+)
 
 
 class RuleError(Exception):

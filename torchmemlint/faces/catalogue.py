@@ -19,7 +19,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from torchmemlint.faces.explain import effect_words
-from torchmemlint.rule import Rule, load_rules
+from torchmemlint.faces.pages import anchor
+from torchmemlint.rule import NOTICES, Rule, load_rules
 
 PACKAGE = Path(__file__).resolve().parent.parent
 PAGE = PACKAGE / "rules" / "README.md"
@@ -73,6 +74,10 @@ def page(rules: Iterable[Rule], limits: Limits) -> str:
         parts.append(f"\n## {FAMILIES[family]}\n\n| code | name | severity | what it flags | effect | known limits |\n")
         parts.append("|---|---|---|---|---|---|\n")
         parts += [_row(rule, limits) for rule in members]
+    parts += [
+        "\n## About files and torchmemlint itself\n\n| code | name | what it says | what to do |\n|---|---|---|---|\n"
+    ]
+    parts += [f"| {anchor(n.code)}{n.code} | {n.name} | {n.summary} | {n.advice} |\n" for n in NOTICES]
     return "".join(parts)
 
 
@@ -81,7 +86,7 @@ def _row(rule: Rule, limits: Limits) -> str:
     missed, false = limits[rule.code, "missed"], limits[rule.code, "false-alarm"]
     known = [f"{missed} missed"] * bool(missed) + [f"{false} false"] * bool(false)
     cells = (
-        f"[{rule.code}]({file})",
+        f"{anchor(rule.code)}[{rule.code}]({file})",
         rule.name,
         rule.severity.value,
         rule.summary,

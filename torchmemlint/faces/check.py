@@ -14,7 +14,7 @@ from torchmemlint.disk import DiskFiles, Target, as_shown, common_folder, config
 from torchmemlint.engine import lint
 from torchmemlint.facts.project import Project
 from torchmemlint.model import Confidence, Finding, Position, Severity, Span
-from torchmemlint.rule import BAD_FILE, INTERNAL_ERROR, Rule, load_rules
+from torchmemlint.rule import BAD_FILE, INTERNAL_ERROR, NOTICES, Rule, load_rules
 from torchmemlint.settings import Settings, SettingsError, override, parse_config
 from torchmemlint.source import BadFile, Source
 from torchmemlint.suppress import Suppressions
@@ -24,8 +24,7 @@ STDIN = "-"
 
 def known_codes() -> dict[str, str]:
     """Every code that can be selected, with its name."""
-    own = {INTERNAL_ERROR: "internal-error", BAD_FILE: "file-not-parsed"}
-    return own | {rule.code: rule.name for rule in load_rules()}
+    return {notice.code: notice.name for notice in NOTICES} | {rule.code: rule.name for rule in load_rules()}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from torchmemlint.faces.pages import rule_url
 from torchmemlint.faces.report import STYLES, Line
 from torchmemlint.rule import Rule
 from torchmemlint.settings import Settings
@@ -68,6 +69,7 @@ def as_objects(rules: Iterable[Rule]) -> list[dict[str, Any]]:
             "effect": effect_words(rule),
             "measured": measured(rule.code),
             "since": rule.since,
+            "url": rule_url(rule.code),
             "explanation": rule.doc,
         }
         for rule in rules

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TextIO
 
+from torchmemlint.faces.pages import rule_url
 from torchmemlint.model import Finding, Fix, Position, Span
 
 Piece = tuple[str, str]
@@ -46,7 +47,7 @@ def as_object(finding: Finding, evidence: Mapping[str, Any] | None = None) -> di
         "why": [{"message": w.message, "filename": w.path, "location": _place(w.span.start)} for w in finding.why],
         "symbol": finding.symbol,
         "fix": _fix_object(finding.fix) if finding.fix else None,
-        "url": None,
+        "url": rule_url(finding.code),
         "fingerprint": finding.fingerprint,
         **measured,
     }
