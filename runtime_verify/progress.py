@@ -63,14 +63,14 @@ class Progress:
 class Live(Progress):
     """The same on a terminal: verdicts scroll by above a table of the rules and a bar."""
 
-    def __init__(self, stream: TextIO, quiet: bool = False) -> None:
+    def __init__(self, stream: TextIO, quiet: bool = False, coloured: bool = True) -> None:
         from rich.console import Console
         from rich.live import Live as Screen
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bar
 
         super().__init__(stream, quiet)
-        self._console = Console(file=stream, highlight=False, soft_wrap=True)
+        self._console = Console(file=stream, highlight=False, soft_wrap=True, no_color=not coloured)
         columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self._bar = Bar(*columns, console=self._console)
         self._task = self._bar.add_task("verifying", total=None)
@@ -124,6 +124,6 @@ class Live(Progress):
         return Group(table, self._bar)
 
 
-def watching(stream: TextIO, quiet: bool = False) -> Progress:
+def watching(stream: TextIO, quiet: bool = False, coloured: bool = True) -> Progress:
     """What fits the stream."""
-    return Live(stream, quiet) if stream.isatty() else Progress(stream, quiet)
+    return Live(stream, quiet, coloured) if stream.isatty() else Progress(stream, quiet)

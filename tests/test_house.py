@@ -59,6 +59,8 @@ JUDGING_ROOMS = (
 )
 VERDICTS_SHOWN = ("runtime_verify.progress", "runtime_verify.report")
 
+FINDINGS_SHOWN = ("torchmemlint.faces.frames", "torchmemlint.faces.pages", "torchmemlint.model")
+
 # The first row that fits a file counts.
 ROOMS = (
     Room("torchmemlint/__init__.py"),
@@ -89,7 +91,11 @@ ROOMS = (
         ("torchmemlint.facts", "torchmemlint.model", "torchmemlint.rule", "torchmemlint.source"),
     ),
     Room("torchmemlint/faces/pages.py"),
-    Room("torchmemlint/faces/report.py", ("torchmemlint.faces.pages", "torchmemlint.model"), ("rich",)),
+    # What is shown, as values; `terminal` alone knows what a stream makes of it.
+    Room("torchmemlint/faces/frames.py", ("torchmemlint.model",)),
+    Room("torchmemlint/faces/report.py", FINDINGS_SHOWN),
+    Room("torchmemlint/faces/full.py", (*FINDINGS_SHOWN, "torchmemlint.faces.report")),
+    Room("torchmemlint/faces/terminal.py", ("torchmemlint.faces.frames",)),
     # The one way from linting to running code, imported only when that is asked for.
     Room("torchmemlint/faces/verifying.py", ("torchmemlint", "runtime_verify.cli", *VERDICTS_SHOWN)),
     Room("torchmemlint/faces/*.py", ("torchmemlint",), ("rich",)),

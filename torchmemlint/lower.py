@@ -26,10 +26,12 @@ HAS_TYPE_PARAMS = sys.version_info >= (3, 12)
 
 
 def parse(source: Source) -> Tree:
-    """Parse with libcst. Raises BadFile with the place libcst names."""
+    """Parse with libcst. Raises BadFile, where the running Python refuses the text too with its words and place."""
     try:
         module = cst.parse_module(source.text)
     except cst.ParserSyntaxError as error:
+        if source.screen is None:  # says better what is wrong, and libcst's line is one too far
+            raise BadFile(source.refused_for, *source.refused_at) from error
         raise BadFile("syntax error", error.raw_line, error.raw_column) from error
     except UnicodeError as error:
         raise BadFile("text that cannot be written as UTF-8") from error

@@ -65,7 +65,8 @@ class Source:
     def __init__(self, path: str, data: bytes) -> None:
         self.path = path
         self.data = data
-        self.refused_at = (1, 0)  # where `ast.parse` stopped
+        self.refused_at = (1, 0)  # where `ast.parse` stopped, and why
+        self.refused_for = "syntax error"
 
     @cached_property
     def text(self) -> str:
@@ -104,6 +105,8 @@ class Source:
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             if isinstance(error, SyntaxError):
                 self.refused_at = error.lineno or 1, (error.offset or 1) - 1
+                if error.msg != "invalid syntax":
+                    self.refused_for = f"syntax error: {error.msg}"
             return None
         return Tree(module, _AstPlaces(self))
 

@@ -11,26 +11,18 @@ import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-from torchmemlint.faces.options import flags, parse
-from torchmemlint.faces.report import (
-    Line,
-    as_json,
-    as_json_lines,
-    as_object,
-    concise,
-    counted,
-    full,
-    statistics,
-    summary,
-    warn,
-    write,
-)
+from torchmemlint.faces.delivery import caution, columns, deliver, remark
+from torchmemlint.faces.frames import Line, printable
+from torchmemlint.faces.options import flags, parse, words
+from torchmemlint.faces.report import as_json, as_json_lines, as_object, concise, counted, statistics, summary
+from torchmemlint.faces.terminal import Colour, warn
 from torchmemlint.model import Finding
-from torchmemlint.settings import SettingsError, meant_code
+from torchmemlint.settings import SettingsError
 
 if TYPE_CHECKING:
+    from torchmemlint.disk import Found
     from torchmemlint.faces.check import Checker, Choice
     from torchmemlint.faces.pool import Outcome
     from torchmemlint.settings import Settings
@@ -58,36 +50,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(asked: argparse.Namespace) -> int:
-    if asked.explain:
-        return _explain(asked)
-    if asked.list_rules:
-        return _list_rules(asked)
+    if asked.explain or asked.list_rules:
+        return _tell_of_rules(asked)
     return _check(asked)
 
 
-def _explain(asked: argparse.Namespace) -> int:
-    from torchmemlint.faces.explain import as_objects, explained
+def _tell_of_rules(asked: argparse.Namespace) -> int:
+    from torchmemlint.faces.explain import as_objects, chosen, explained, listed
     from torchmemlint.rule import load_rules
 
-    rules = {rule.code: rule for rule in load_rules()}
-    word = asked.explain.upper()
-    if word not in rules:
-        known = {code: rule.name for code, rule in rules.items()}
-        raise SettingsError(f"--explain: unknown rule code `{asked.explain}`{meant_code(asked.explain, known)}")
-    if asked.output_format == "json":
-        return _deliver(asked.output_file, as_json(as_objects([rules[word]])))
-    return _deliver(asked.output_file, explained(rules[word]))
-
-
-def _list_rules(asked: argparse.Namespace) -> int:
-    from torchmemlint.faces.explain import as_objects, listed
-    from torchmemlint.rule import load_rules
-
-    if asked.output_format == "json":
-        return _deliver(asked.output_file, as_json(as_objects(load_rules())))
-    if asked.output_format == "json-lines":
-        return _deliver(asked.output_file, as_json_lines(as_objects(load_rules())))
-    return _deliver(asked.output_file, listed(load_rules()))
+    rules = load_rules()
+    told = chosen([*words(asked.explain), *asked.paths], rules) if asked.explain else rules
+    written = {"json": as_json, "json-lines": as_json_lines}.get(asked.output_format)
+    if written:
+        deliver(asked, written(as_objects(told)))
+    else:
+        deliver(asked, explained(told) if asked.explain else listed(rules))
+    return CLEAN
 
 
 @dataclass
@@ -121,8 +100,10 @@ def _check(asked: argparse.Namespace) -> int:
     checker = Checker(choice)
     if asked.show_settings:
         return _show_settings(asked, checker, os.path.abspath(named[0]))
+    if asked.show_files:
+        return _show_files(asked, checker, paths)
     settings = checker.settings(shared)
-    run = _standard_input(asked, checker) if paths == ["-"] else _files(checker, choice, paths, settings.jobs)
+    run = _standard_input(asked, checker) if paths == ["-"] else _files(asked, checker, choice, paths)
     try:
         if run.stopped:
             _report(asked, settings.output_format, run)
@@ -149,9 +130,9 @@ def _preview(asked: argparse.Namespace, checker: Checker, settings: Settings, ru
     options = verifying.options_of(asked, settings.jobs)
     if settings.output_format in ("json", "json-lines"):
         objects = verifying.preview_objects(run.findings, checker, run.standard_input, options)
-        _deliver(asked.output_file, as_json(objects) if settings.output_format == "json" else as_json_lines(objects))
+        deliver(asked, as_json(objects) if settings.output_format == "json" else as_json_lines(objects))
     else:
-        _deliver(asked.output_file, verifying.preview(run.findings, checker, run.standard_input, options))
+        deliver(asked, verifying.preview(run.findings, checker, run.standard_input, options))
 
 
 def _prove(asked: argparse.Namespace, checker: Checker, settings: Settings, run: _Run) -> bool:
@@ -159,15 +140,15 @@ def _prove(asked: argparse.Namespace, checker: Checker, settings: Settings, run:
     from torchmemlint.faces import verifying
 
     structured = settings.output_format in ("json", "json-lines")
-    aside = structured or asked.output_file or asked.statistics
+    aside = structured or asked.output_file or asked.statistics or asked.silent
     shown = asked.verify and bool(run.findings) and not aside
     if asked.verify:
         options = verifying.options_of(asked, settings.jobs)
-        proven = verifying.prove(run.findings, checker, run.standard_input, options, shown)
+        proven = verifying.prove(run.findings, checker, run.standard_input, options, shown, Colour(asked.color))
     else:
         proven = verifying.recall(run.findings, checker, run.standard_input, asked.evidence)
         if stale := len(proven.stale):
-            warn(f"{asked.evidence} has no evidence of {stale} finding{'s' * (stale != 1)}: changed since", "warning")
+            caution(asked, f"{asked.evidence} has no evidence of {stale} finding{'s' * (stale != 1)}: changed since")
     run.notes, run.evidence = verifying.notes(proven), verifying.objects(proven)
     if asked.drop_refuted:
         run.findings = [finding for finding in run.findings if not proven.refuted(finding)]
@@ -180,7 +161,20 @@ def _show_settings(asked: argparse.Namespace, checker: Checker, path: str) -> in
     from torchmemlint.rule import load_rules
 
     folder = path if os.path.isdir(path) else os.path.dirname(path)
-    return _deliver(asked.output_file, settings_shown(checker.settings(folder), checker.root(folder), load_rules()))
+    deliver(asked, settings_shown(checker.settings(folder), checker.root(folder), load_rules()))
+    return CLEAN
+
+
+def _show_files(asked: argparse.Namespace, checker: Checker, paths: Sequence[str]) -> int:
+    found = _discovered(asked, checker, paths)
+    if asked.output_format in ("json", "json-lines"):
+        objects = [{"filename": target.shown} for target in found.targets]
+        deliver(asked, as_json(objects) if asked.output_format == "json" else as_json_lines(objects))
+    else:
+        deliver(asked, [[(printable(target.shown), "")] for target in found.targets])
+    for problem in found.problems:
+        warn(problem)
+    return FAILED if found.problems else CLEAN
 
 
 def _standard_input(asked: argparse.Namespace, checker: Checker) -> _Run:
@@ -197,23 +191,30 @@ def _standard_input(asked: argparse.Namespace, checker: Checker) -> _Run:
     return run
 
 
-def _files(checker: Checker, choice: Choice, paths: Sequence[str], jobs: int) -> _Run:
+def _discovered(asked: argparse.Namespace, checker: Checker, paths: Sequence[str]) -> Found:
     from torchmemlint.disk import Filters, discover
+
+    found = discover(paths, Filters(checker.excluded, checker.respects_gitignore, checker.forced_out))
+    for folder in found.empty:
+        caution(asked, f"no Python files under {folder}")
+    return found
+
+
+def _files(asked: argparse.Namespace, checker: Checker, choice: Choice, paths: Sequence[str]) -> _Run:
     from torchmemlint.faces.pool import Interrupted, check_all
     from torchmemlint.faces.waiting import Waiting
 
-    found = discover(paths, Filters(checker.excluded, checker.respects_gitignore, checker.forced_out))
+    found = _discovered(asked, checker, paths)
     for folder in sorted({os.path.dirname(target.path) for target in found.targets}):
         checker.settings(folder)  # a mistake in any configuration file is said before anything is linted
+    jobs = checker.settings(choice.otherwise).jobs
     try:
-        with Waiting(len(found.targets)) as waiting:
+        with Waiting(len(found.targets), asked.quiet) as waiting:
             run = _gather(checker, check_all(choice, found.targets, jobs, waiting.advance))
     except Interrupted as stopped:
         run = _gather(checker, stopped.outcomes)
         run.stopped = f"interrupted: {run.checked} of {len(found.targets)} files were checked"
     run.problems[:0] = found.problems
-    for folder in found.empty:
-        warn(f"no Python files under {folder}", "warning")
     return run
 
 
@@ -238,18 +239,33 @@ def _gather(checker: Checker, outcomes: Iterable[Outcome]) -> _Run:
 
 
 def _report(asked: argparse.Namespace, output_format: str, run: _Run) -> None:
+    if not asked.silent:
+        _tell(asked, output_format, run)
+    if output_format == "text" and (run.findings or not (run.problems or run.stopped)):
+        remark(asked, [summary(run.findings, run.checked)])
+
+
+def _tell(asked: argparse.Namespace, output_format: str, run: _Run) -> None:
     findings = run.findings
     if output_format in ("json", "json-lines"):
         objects = counted(findings) if asked.statistics else [as_object(one, run.evidence.get(one)) for one in findings]
-        _deliver(asked.output_file, as_json(objects) if output_format == "json" else as_json_lines(objects))
-        return
-    if asked.statistics:
-        _deliver(asked.output_file, statistics(findings))
+        deliver(asked, as_json(objects) if output_format == "json" else as_json_lines(objects))
+    elif asked.statistics:
+        deliver(asked, statistics(findings))
     elif output_format == "concise":
-        _deliver(asked.output_file, concise(findings, run.notes))
-    elif findings or not (run.problems or run.stopped):
-        closing = summary(findings, run.checked)
-        _deliver(asked.output_file, [*full(findings, _Excerpts(run.standard_input), run.notes), closing])
+        deliver(asked, concise(findings, run.notes))
+    else:
+        deliver(asked, _full(asked, run))
+
+
+def _full(asked: argparse.Namespace, run: _Run) -> list[Line]:
+    from torchmemlint.faces.explain import once
+    from torchmemlint.faces.full import full
+
+    def about(finding: Finding) -> list[tuple[str, str]]:
+        return once(finding.code, scaled=finding not in run.notes)
+
+    return full(run.findings, _Excerpts(run.standard_input), columns(asked), run.notes, about)
 
 
 class _Excerpts:
@@ -271,29 +287,3 @@ class _Excerpts:
             except BadFile:
                 self._lines = ()
         return self._lines
-
-
-def _deliver(path: str | None, report: str | list[Line]) -> int:
-    """Writes a report to standard output or to the file that was asked for."""
-    if path:
-        try:
-            with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-                _put(report, file)
-        except OSError as error:
-            raise SettingsError(f"--output-file: {path}: {error.strerror}") from None
-        return CLEAN
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a path or a line may not fit the terminal's encoding
-    try:
-        _put(report, sys.stdout)
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read has read enough; the exit status still counts
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return CLEAN
-
-
-def _put(report: str | list[Line], stream: TextIO) -> None:
-    if isinstance(report, str):
-        stream.write(report)
-    else:
-        write(report, stream)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from torchmemlint import __version__
+from torchmemlint.faces.terminal import Colour
 from torchmemlint.model import Confidence, Severity
 from torchmemlint.settings import OUTPUT_FORMATS, SettingsError, meant
 
@@ -52,7 +53,12 @@ def _add_rules(group: argparse._ArgumentGroup) -> None:
     severities = [severity.value for severity in Severity]
     group.add_argument("--fail-on", choices=severities, help="least severity to exit with 1 (default: warning)")
     group.add_argument("--exit-zero", action="store_true", help="exit with 0 in spite of findings")
-    group.add_argument("--explain", metavar="CODE", help="print a rule's documentation")
+    group.add_argument(
+        "--explain",
+        metavar="RULES",
+        action="append",
+        help="print the documentation of rules, by codes, prefixes or names, comma-separated, or `all`",
+    )
     group.add_argument("--list-rules", action="store_true", help="list the rules")
 
 
@@ -70,12 +76,17 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--config", metavar="FILE", default="", help="use this configuration file for everything")
     group.add_argument("--isolated", action="store_true", help="use no configuration file")
     group.add_argument("--show-settings", action="store_true", help="print the settings that count for the first path")
+    group.add_argument("--show-files", action="store_true", help="print the files that would be checked")
 
 
 def _add_output(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--output-format", choices=OUTPUT_FORMATS, help="default: text")
     group.add_argument("--output-file", metavar="FILE", help="write the report there")
     group.add_argument("--statistics", action="store_true", help="count findings by rule instead of listing them")
+    colours = [colour.value for colour in Colour]
+    group.add_argument("--color", choices=colours, default="auto", help="when to use colour (default: auto)")
+    group.add_argument("-q", "--quiet", action="store_true", help="print findings and errors, nothing else")
+    group.add_argument("-s", "--silent", action="store_true", help="print errors only; the exit status tells")
 
 
 def _add_run(group: argparse._ArgumentGroup) -> None:
@@ -122,6 +133,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         raise SettingsError("standard input cannot be checked together with files")
     if asked.stdin_filename and "-" not in asked.paths:
         raise SettingsError("--stdin-filename needs the path `-`")
+    if asked.silent:
+        asked.quiet = True
     _demand_verify(asked)
     return asked
 

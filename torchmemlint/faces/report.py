@@ -1,34 +1,25 @@
-"""Findings as text or JSON. Pure apart from reading the flagged lines it is given; may not lint, decide or exit.
+"""Findings as JSON, as one line each, and counted. Pure; may not lint, decide or exit.
 
-Every text report is a list of lines made of styled pieces. A terminal gets them with colour through rich,
-which nothing else needs and which is therefore not imported for a pipe or a file.
+Every text report is a list of lines made of styled pieces; `terminal` knows what becomes of the styles.
 """
 
 from __future__ import annotations
 
 import json
-import sys
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, TextIO
+from typing import Any
 
+from torchmemlint.faces.frames import Line, printable
 from torchmemlint.faces.pages import rule_url
-from torchmemlint.model import Finding, Fix, Position, Span
+from torchmemlint.model import Finding, Fix, Position
 
-Piece = tuple[str, str]
-"""A piece of text and its style, in rich's words."""
-Line = list[Piece]
-Lines = Callable[[str], Sequence[str]]
-"""The lines of a file that findings name, or nothing where it cannot be read."""
 Notes = Mapping[Finding, str]
 """What was measured of findings, in one line each."""
 NO_NOTES: Notes = MappingProxyType({})
 
 STYLES = {"error": "bold red", "warning": "bold yellow", "info": "bold cyan"}
-SHOWN_LINES = 6
-TAB = 4
 
 
 def as_object(finding: Finding, evidence: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -81,17 +72,6 @@ def concise(findings: Iterable[Finding], notes: Notes = NO_NOTES) -> list[Line]:
     ]
 
 
-def full(findings: Iterable[Finding], lines: Lines, notes: Notes = NO_NOTES) -> list[Line]:
-    """Each finding with its code frame, its chain of reasons, its fix and what was measured of it."""
-    report: list[Line] = []
-    for finding in findings:
-        report += [_headline(finding), *_frame(finding, lines(finding.path)), *_reasons(finding)]
-        if finding in notes:
-            report.append([("  = measured: ", "magenta"), (notes[finding], "")])
-        report.append([])
-    return report
-
-
 def summary(findings: Sequence[Finding], checked: int) -> Line:
     """The closing line."""
     files = f"{checked} file{'s' * (checked != 1)}"
@@ -119,92 +99,17 @@ def statistics(findings: Iterable[Finding]) -> list[Line]:
     ]
 
 
+def coded(finding: Finding) -> Line:
+    """A finding's code, which leads to its page where the terminal can."""
+    return [(finding.code, f"{STYLES[finding.severity.value]} link {rule_url(finding.code)}"), (" ", "")]
+
+
 def _headline(finding: Finding) -> Line:
     start = finding.span.start
     return [
-        (finding.path, "bold"),
+        (printable(finding.path), "bold"),
         (f":{start.line}:{start.column + 1}: ", "bright_black"),
-        (finding.code, STYLES[finding.severity.value]),
-        (f" [{finding.confidence.value}] ", ""),
-        (" ".join(finding.message.split()), ""),
+        *coded(finding),
+        (f"[{finding.confidence.value}] ", ""),
+        (printable(" ".join(finding.message.split())), ""),
     ]
-
-
-def _frame(finding: Finding, lines: Sequence[str]) -> Iterator[Line]:
-    first, last = finding.span.start.line, max(finding.span.start.line, finding.span.end.line)
-    if first > len(lines):
-        return
-    last = min(last, len(lines))
-    width = len(str(last))
-    shown = list(range(first, last + 1))
-    if len(shown) > SHOWN_LINES:
-        shown = [*shown[: SHOWN_LINES - 2], 0, last]
-    yield [(" " * width + " |", "blue")]
-    for number in shown:
-        if number == 0:
-            yield [("." * width + " |", "blue")]
-            continue
-        text = lines[number - 1].rstrip("\r\n\x0c")
-        yield [(f"{number:>{width}} |", "blue"), (" " * bool(text) + _expanded(text), "")]
-        if mark := _underline(text, number, finding.span):
-            yield [(" " * width + " | ", "blue"), (mark, STYLES[finding.severity.value])]
-
-
-def _underline(text: str, number: int, span: Span) -> str:
-    """Carets under the flagged part of one line, at least one on the line where it starts."""
-    indent = len(text) - len(text.lstrip())
-    start = span.start.column if number == span.start.line else indent
-    end = min(span.end.column if number == span.end.line else len(text), len(text))
-    start = min(start, len(text))
-    marked = _width(text[:end]) - _width(text[:start])
-    if number == span.start.line:
-        marked = max(marked, 1)
-    return " " * _width(text[:start]) + "^" * marked if marked > 0 else ""
-
-
-def _expanded(text: str) -> str:
-    """The text as it is shown: tabs as blanks, other control characters as a mark of the same width."""
-    return "".join(" " * TAB if c == "\t" else "\ufffd" if unicodedata.category(c) == "Cc" else c for c in text)
-
-
-def _width(text: str) -> int:
-    """How many cells a terminal gives to the text once it is expanded."""
-    return sum(_cells(character) for character in text)
-
-
-def _cells(character: str) -> int:
-    if character == "\t":
-        return TAB
-    if unicodedata.combining(character) or unicodedata.category(character) in ("Cf", "Mn"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
-def _reasons(finding: Finding) -> Iterator[Line]:
-    for why in finding.why:
-        start = why.span.start
-        yield [
-            ("  = why: ", "blue"),
-            (why.message, ""),
-            (f" ({why.path}:{start.line}:{start.column + 1})", "bright_black"),
-        ]
-    if finding.fix:
-        yield [("  = fix: ", "green"), (f"{finding.fix.title} ({finding.fix.applicability.value})", "")]
-
-
-def write(lines: Iterable[Line], stream: TextIO) -> None:
-    """Writes a text report, in colour where the stream is a terminal."""
-    if not stream.isatty():
-        stream.write("".join("".join(text for text, _ in line) + "\n" for line in lines))
-        return
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(file=stream, highlight=False, soft_wrap=True)  # honours NO_COLOR and TERM=dumb
-    for line in lines:
-        console.print(Text.assemble(*line))
-
-
-def warn(message: str, kind: str = "error") -> None:
-    """One line about the run itself."""
-    print(f"{kind}: {' '.join(message.split())}", file=sys.stderr)

@@ -12,8 +12,10 @@ from runtime_verify import cli
 from runtime_verify.progress import watching
 from runtime_verify.report import evidence_object, note
 from torchmemlint.faces.check import Checker
+from torchmemlint.faces.frames import Line
 from torchmemlint.faces.options import words
-from torchmemlint.faces.report import Line, as_object, concise, write
+from torchmemlint.faces.report import as_object, concise
+from torchmemlint.faces.terminal import Colour, looks, write
 from torchmemlint.facts.project import Project
 from torchmemlint.model import Finding
 from torchmemlint.rule import BAD_FILE, INTERNAL_ERROR
@@ -38,13 +40,19 @@ def options_of(asked: argparse.Namespace, jobs: int) -> cli.Options:
 
 
 def prove(
-    findings: Sequence[Finding], checker: Checker, standard_input: bytes | None, options: cli.Options, shown: bool
+    findings: Sequence[Finding],
+    checker: Checker,
+    standard_input: bytes | None,
+    options: cli.Options,
+    shown: bool,
+    colour: Colour = Colour.AUTO,
 ) -> cli.Proven:
     """Runs the findings' code; verdicts go to standard output as they come if `shown`. Raises SettingsError."""
     stream = sys.stdout if shown else sys.stderr
+    how = looks(stream, colour)
     if shown:
-        write(concise(one for one in findings if not _of_a_rule(one)), stream)
-    progress = watching(stream, quiet=not shown and not stream.isatty())
+        write(concise(one for one in findings if not _of_a_rule(one)), stream, how)
+    progress = watching(stream, quiet=not shown and not stream.isatty(), coloured=how.colour)
     with _one_line():
         return cli.verify(_of_rules(findings), _opener(checker, standard_input), options, progress)
 

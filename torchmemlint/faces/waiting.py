@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -14,8 +16,9 @@ PATIENCE_S = 2.0
 class Waiting:
     """A bar on standard error, from when it takes long until the block ends."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, quiet: bool = False) -> None:
         self._total = total
+        self._wanted = not quiet and sys.stderr.isatty() and not _unattended(os.environ)
         self._done = 0
         self._began = time.monotonic()
         self._bar: Any = None
@@ -32,7 +35,7 @@ class Waiting:
     def advance(self, files: int) -> None:
         """So many more files have been answered."""
         self._done += files
-        if self._bar is None and time.monotonic() - self._began > PATIENCE_S and sys.stderr.isatty():
+        if self._bar is None and self._wanted and time.monotonic() - self._began > PATIENCE_S:
             self._start()
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done)
@@ -45,3 +48,9 @@ class Waiting:
         self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
         self._task = self._bar.add_task("", total=self._total)
         self._bar.start()
+
+
+def _unattended(environment: Mapping[str, str]) -> bool:
+    """Whether nobody watches, though it looks like a terminal: some CI services and pre-commit make one."""
+    set_to = [environment.get(name, "") for name in ("CI", "PRE_COMMIT")]
+    return environment.get("TERM") == "dumb" or any(value not in ("", "0", "false") for value in set_to)

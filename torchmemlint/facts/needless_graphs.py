@@ -60,7 +60,7 @@ def needless_graphs(facts: FileFacts) -> Iterator[NeedlessGraph]:
             best = max((v.confidence for v in group), key=lambda c: c.rank)
             first = next(v for v in group if v.confidence is best)
             others = tuple(v.call for v in group if v is not first)
-            also = tuple(Reason("and here", call, facts.relative) for call in others[:6])
+            also = tuple(Reason("so does this call", call, facts.relative) for call in others[:6])
             keeps = _keeps(found, {v.call for v in group}) if found is not None else ()
             chosen = next((v.origin.switch.condition for v in group if v.origin.has(Fate.TRAINED)), None)
             yield NeedlessGraph(first.call, others, keeps, best, (*first.why, *also), chosen)

@@ -219,7 +219,7 @@ def _why(
     facts: FileFacts, attempt: ast.Try, handler: ast.ExceptHandler, call: ast.Call, retry: ast.Call | None
 ) -> Iterator[Reason]:
     yield Reason("while this handler runs, the error's traceback holds the failed frames", handler, facts.relative)
-    yield Reason("and the tensors of what ran here", attempt.body[0], facts.relative)
+    yield Reason("its frames hold the tensors of what ran here", attempt.body[0], facts.relative)
     if retry is not None and retry is not call:
         yield Reason("the work is repeated with them still in memory", retry, facts.relative)
     found = cleanup(facts, call)
