@@ -8,7 +8,8 @@ import pytest
 
 from commands import lint, lint_json, write
 from torchmemlint.model import Confidence, Severity
-from torchmemlint.settings import Settings, SettingsError, matches, override, parse_config
+from torchmemlint.patterns import matches
+from torchmemlint.settings import Settings, SettingsError, override, parse_config
 
 KNOWN = {
     "TML001": "file-not-parsed",
@@ -64,6 +65,10 @@ def test_every_key_is_read() -> None:
         force-exclude = true
         respect-gitignore = false
         jobs = 3
+        require-reason = true
+        baseline = "ci/baseline.json"
+        [severity]
+        TML1 = "info"
         [per-file-ignores]
         "tests/*" = ["TML1"]
     """
@@ -80,6 +85,9 @@ def test_every_key_is_read() -> None:
         force_exclude=True,
         respect_gitignore=False,
         jobs=3,
+        severity=(("TML1", Severity.INFO),),
+        require_reason=True,
+        baseline="/base/ci/baseline.json",
         base="/base",
         place="x/torchmemlint.toml",
     )
@@ -107,6 +115,18 @@ def test_a_pyproject_without_our_table_says_nothing() -> None:
         ("jobs = true", "pyproject.toml:4: `jobs` must be a number"),
         ("force-exclude = 'yes'", "pyproject.toml:4: `force-exclude` must be true or false"),
         ("per-file-ignores = ['a']", "`per-file-ignores` must be a table"),
+        ("[tool.torchmemlint.severity]\n'TML7' = 'info'", "pyproject.toml:5: unknown rule code `TML7`"),
+        (
+            "[tool.torchmemlint.severity]\nTML1 = 'off'",
+            "pyproject.toml:5: `TML1` must be one of error, warning, info",
+        ),
+        ("severity = 'error'", "pyproject.toml:4: `severity` must be a table of codes and severities"),
+        (
+            "[tool.torchmemlint.severities]\nTML1 = 'info'",
+            "pyproject.toml:4: unknown key `severities`; did you mean",
+        ),
+        ("require-reason = 'yes'", "pyproject.toml:4: `require-reason` must be true or false"),
+        ("baseline = ['a']", "pyproject.toml:4: `baseline` must be a string"),
         ("[tool.torchmemlint.per-file-ignores]\n'a' = ['TML7']", "pyproject.toml:5: unknown rule code `TML7`"),
         ("a =", "pyproject.toml: not valid TOML"),
     ],
@@ -145,6 +165,20 @@ def test_the_command_line_beats_the_file() -> None:
         ("**/tests", "tests/a.py", True),
         ("third/party/", "third/party/deep/x.py", True),
         ("./third", "third/x.py", True),
+        ("tests/**/*.py", "tests/a.py", True),  # no folder between is one of the ways
+        ("tests/**/*.py", "tests/deep/er/a.py", True),
+        ("tests/**", "tests/a.py", True),
+        ("**/conftest.py", "conftest.py", True),
+        ("**/conftest.py", "a/b/conftest.py", True),
+        ("{tests,examples}/**", "examples/a.py", True),
+        ("{tests,examples}/**", "src/a.py", False),
+        ("a,b.py", "a,b.py", True),
+        ("test_[0-9].py", "x/test_3.py", True),
+        ("test_[!0-9].py", "test_3.py", False),
+        ("[z-a].py", "[z-a].py", True),
+        ("__init__.py", "pkg/__init__.py", True),
+        ("a?c.py", "abc.py", True),
+        ("a.c.py", "abc.py", False),
     ],
 )
 def test_patterns(pattern: str, path: str, matched: bool) -> None:
@@ -179,10 +213,43 @@ def test_per_file_ignores(tmp_path: Path) -> None:
     assert found == [("a.py", "TML181"), ("a.py", "TML182"), ("tests/b.py", "TML182")]
 
 
+def test_per_file_ignores_for_all_but_some(tmp_path: Path) -> None:
+    write(tmp_path, a_py="import torch\nALPHA\n", src__deep__b_py="import torch\nALPHA\n")
+    (tmp_path / "torchmemlint.toml").write_text("[per-file-ignores]\n'!src/**' = ['TML181']\n")
+    assert [row["filename"] for row in lint_json(".", cwd=tmp_path)] == ["src/deep/b.py"]
+
+
+def test_severity_of_the_longest_selector() -> None:
+    settings = read("[tool.torchmemlint.severity]\nTML = 'info'\nTML101 = 'error'\nTML1 = 'warning'\n")
+    given = {code: settings.severity_of(code, Severity.ERROR).value for code in ("TML101", "TML102", "TML201")}
+    assert given == {"TML101": "error", "TML102": "warning", "TML201": "info"}
+    flagged = override(settings, {"severity": {"TML1": "error"}}, KNOWN)
+    assert flagged.severity_of("TML102", Severity.INFO) is Severity.ERROR
+    assert Settings().severity_of("TML101", Severity.INFO) is Severity.INFO
+
+
+def test_severity_decides_what_fails(tmp_path: Path) -> None:
+    write(tmp_path, a_py="import torch\nALPHA\n")
+    (tmp_path / "torchmemlint.toml").write_text("[severity]\nTML181 = 'info'\n")
+    done = lint("--no-cache", "a.py", cwd=tmp_path)
+    assert done.returncode == 0 and "Found 1 finding (1 info) in 1 file" in done.stderr
+    assert lint("--severity", "TML18=error", "--severity", "TML181=warning", "a.py", cwd=tmp_path).returncode == 1
+    for wrong, message in (("TML181", "`TML181` is no CODE=LEVEL"), ("TML999=info", "unknown rule code `TML999`")):
+        done = lint("--severity", wrong, "a.py", cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "") and f"error: --severity: {message}" in done.stderr
+
+
 def test_show_settings_tells_what_counts(tmp_path: Path) -> None:
     write(tmp_path, a_py="")
     (tmp_path / "torchmemlint.toml").write_text("select = ['TML18']\nignore = ['TML182']\n")
     shown = lint("--show-settings", "a.py", cwd=tmp_path).stdout
     assert "configuration: torchmemlint.toml\n" in shown
     assert "rules: TML181 TML183\n" in shown
-    assert 'ignore: ["TML182"]\n' in shown
+    assert 'ignore: ["TML182"]  # torchmemlint.toml:2\n' in shown
+    assert "min-confidence: medium  # default\n" in shown
+    shown = lint("--show-settings", "--ignore", "TML183", "--fail-on", "error", "a.py", cwd=tmp_path).stdout
+    assert 'ignore: ["TML182", "TML183"]  # torchmemlint.toml:2 and --ignore\n' in shown
+    assert "fail-on: error  # --fail-on\n" in shown
+    shown = lint("--show-settings", "--select", "TML182", "--severity", "TML1=error", cwd=tmp_path).stdout
+    assert 'select: ["TML182"]  # --select\n' in shown and "\nignore: []  # default\n" in shown
+    assert 'severity: {"TML1": "error"}  # --severity\n' in shown

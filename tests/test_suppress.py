@@ -76,7 +76,25 @@ def test_flake8_agrees_with_both_tables(tmp_path: Path) -> None:
         ("ALPHA  # torchmemlint: ignore", False),
         ("ALPHA  # ignore[TML181]", False),
         ("ALPHA; '# torchmemlint: ignore[TML181]'", False),
-        ("# torchmemlint: ignore[TML181]\nALPHA", False),
+        ("# torchmemlint: ignore[TML181]\nALPHA", True),
+        ("# torchmemlint: ignore[TML181]\n\n# a word on it\nALPHA", True),
+        ("# torchmemlint: ignore[TML181]\nx = [\n    1,\n    ALPHA,\n]", True),  # the whole statement
+        ("# torchmemlint: ignore[TML181]\nx = 1\nALPHA", False),
+        ("ALPHA\n# torchmemlint: ignore[TML181]", False),
+        ("x = [\n    # torchmemlint: ignore[TML181]\n    ALPHA,\n]", True),
+        ("x = [\n    # torchmemlint: ignore[TML181]\n    1,\n    ALPHA,\n]", False),  # the next line in brackets
+        ("# torchmemlint: ignore[TML182]\n# torchmemlint: ignore[TML181]\nALPHA", True),
+        ("if x:  # torchmemlint: ignore[TML181]\n    ALPHA", False),
+        ("# torchmemlint: disable[TML181]\nx = 1\nALPHA", True),
+        ("# torchmemlint: disable[TML181]\nx = 1\n# torchmemlint: enable[TML181]\nALPHA", False),
+        ("# torchmemlint: disable[TML181, TML182]\n# torchmemlint: enable[TML182]\nALPHA", True),
+        ("if x:\n    # torchmemlint: disable[TML181]\n    y\nALPHA", False),  # ends with its block
+        ("if x:\n    # torchmemlint: disable[TML181]\n    if y:\n        y\n    ALPHA", True),
+        ("ALPHA\n# torchmemlint: disable[TML181]", False),
+        ("x = 1  # torchmemlint: disable[TML181]\nALPHA", False),  # not on a line of its own
+        ("ALPHA\n# torchmemlint: file-ignore[word-alpha] small", True),
+        ("ALPHA\n# torchmemlint: file-ignore[word-beta]", False),
+        ("ALPHA  # torchmemlint: file-ignore[TML181]", False),
     ],
 )
 def test_own_form(text: str, expected: bool) -> None:

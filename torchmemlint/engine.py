@@ -37,9 +37,8 @@ def lint(source: Source, rules: Sequence[Rule], project: Project) -> list[Findin
         return _sorted(source, _exactly(source, screen, firing, project))
     except BadFile as error:
         end = Position(error.place.line, error.place.column + 1)
-        return [
-            _own(source, BAD_FILE, "file-not-parsed", f"file cannot be parsed: {error.reason}", Span(error.place, end))
-        ]
+        message = f"file cannot be parsed: {error.reason}"
+        return fingerprinted(source, [_own(source, BAD_FILE, "file-not-parsed", message, Span(error.place, end))])
 
 
 def _exactly(source: Source, screen: Tree, rules: Iterable[Rule], project: Project) -> list[Finding]:
@@ -98,20 +97,28 @@ def _sorted(source: Source, findings: Iterable[Finding]) -> list[Finding]:
     unique: dict[tuple[Span, str], Finding] = {}
     for finding in sorted(findings, key=lambda f: f.order):
         unique.setdefault((finding.span, finding.code), finding)
-    return _with_fingerprints(source, list(unique.values()))
+    return fingerprinted(source, unique.values())
 
 
-def _with_fingerprints(source: Source, findings: list[Finding]) -> list[Finding]:
-    """A fingerprint says which finding it is without line numbers: code, symbol, flagged text, nth of its kind."""
+def fingerprinted(source: Source, findings: Iterable[Finding]) -> list[Finding]:
+    """The findings, in order, each with a fingerprint that says without line numbers which finding it is.
+
+    Its first half names what is flagged (code and text), its second half where: the function, and the how
+    manyth of its kind there.
+    """
     seen: dict[str, int] = {}
     done = []
     for finding in findings:
-        text = "".join(source.slice(finding.span).split())
-        base = f"{finding.code}:{finding.symbol}:{text}"
-        seen[base] = seen.get(base, 0) + 1
-        digest = hashlib.sha256(f"{base}:{seen[base]}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
-        done.append(replace(finding, fingerprint=digest))
+        text = "" if finding.code == BAD_FILE else "".join(source.slice(finding.span).split())
+        what = f"{finding.code}:{text}"
+        key = f"{what}:{finding.symbol}"
+        seen[key] = seen.get(key, 0) + 1
+        done.append(replace(finding, fingerprint=_half(what) + _half(f"{finding.symbol}:{seen[key]}")))
     return done
+
+
+def _half(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def _own(source: Source, code: str, name: str, message: str, span: Span) -> Finding:

@@ -52,6 +52,7 @@ __all__ = [
 SECTIONS = ("## Why it costs memory or time", "## Bad", "## Good", "## When it is fine", "## References")
 INTERNAL_ERROR = "TML000"
 BAD_FILE = "TML001"
+UNUSED = "TML002"
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,12 @@ NOTICES = (
         "file-not-parsed",
         "A file cannot be read as Python, so nothing in it was checked.",
         "Mend what the message names, or leave the file out with `exclude` or `per-file-ignores`.",
+    ),
+    Notice(
+        UNUSED,
+        "unused-suppression",
+        "A comment that silences findings silences none, or cannot be understood.",
+        "Remove it; the fix does. Where it is wanted all the same: `# torchmemlint: file-ignore[TML002]`.",
     ),
 )
 

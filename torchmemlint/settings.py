@@ -6,14 +6,15 @@ know the rules. Every mistake is one `SettingsError` that says where it is and w
 
 from __future__ import annotations
 
-import fnmatch
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torchmemlint.model import Confidence, Severity
+from torchmemlint.patterns import matches
 
 OUTPUT_FORMATS = ("text", "concise", "json", "json-lines")
 OPT_IN = "TML9"
@@ -23,6 +24,8 @@ DEFAULT_EXCLUDE = (
     *("buck-out", "build", "dist", "node_modules", "site-packages", "venv"),
 )
 
+_ADDED_TO = ("ignore", "extend-select", "extend-exclude", "severity")
+"""What the command line adds to what the file says, instead of taking its place."""
 Codes = Mapping[str, str]
 """The known codes and the names of their rules."""
 _TABLE = re.compile(r"\s*\[+[\w.\s-]+\]+\s*$")
@@ -34,7 +37,10 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """The choices for one file, already validated. `base` is the folder that patterns are relative to."""
+    """The choices for one file, already validated. `base` is the folder that patterns are relative to.
+
+    origins  where each choice comes from that somebody made: a place in a file, a flag.
+    """
 
     select: tuple[str, ...] = ("TML",)
     extend_select: tuple[str, ...] = ()
@@ -48,8 +54,12 @@ class Settings:
     force_exclude: bool = False
     respect_gitignore: bool = True
     jobs: int = 0
+    severity: tuple[tuple[str, Severity], ...] = ()
+    require_reason: bool = False
+    baseline: str = ""
     base: str = ""
     place: str = ""
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def enabled(self, code: str) -> bool:
         """Whether a rule is on. The longest matching selector decides; `ignore` wins a draw.
@@ -68,30 +78,19 @@ class Settings:
     def ignored_in(self, path: str, code: str) -> bool:
         """Whether `per-file-ignores` names the code for a path (relative to `base`, forward slashes)."""
         return any(
-            _closeness(code, selectors) >= 0 and matches((pattern,), path)
+            _closeness(code, selectors) >= 0 and matches((pattern.removeprefix("!"),), path) != pattern.startswith("!")
             for pattern, selectors in self.per_file_ignores
         )
+
+    def severity_of(self, code: str, otherwise: Severity) -> Severity:
+        """The severity that the user gave a code: that of the longest selector, the last one in a draw."""
+        fitting = [(_closeness(code, (one,)), level) for one, level in self.severity]
+        closest = max((near for near, _ in fitting), default=-1)
+        return next((level for near, level in reversed(fitting) if near == closest >= 0), otherwise)
 
     def excluded(self, path: str) -> bool:
         """Whether a file or folder is excluded by itself (relative to `base`, forward slashes)."""
         return matches((*self.exclude, *self.extend_exclude), path, whole=True)
-
-
-def matches(patterns: Iterable[str], path: str, whole: bool = False) -> bool:
-    """Whether a pattern names the path or, unless `whole`, one of the folders above it.
-
-    A pattern without a slash names a file or folder anywhere; one with a slash is relative to the base.
-    """
-    parts = path.split("/")
-    heads = [path] if whole else ["/".join(parts[: n + 1]) for n in range(len(parts))]
-    for pattern in patterns:
-        pattern = pattern.removeprefix("./").rstrip("/")
-        for head in heads:
-            if fnmatch.fnmatchcase(head if "/" in pattern else head.rsplit("/", 1)[-1], pattern):
-                return True
-            if pattern.startswith("**/") and fnmatch.fnmatchcase(head, pattern[3:]):
-                return True
-    return False
 
 
 def parse_config(text: str, path: str, base: str, known: Codes) -> Settings | None:
@@ -106,11 +105,15 @@ def parse_config(text: str, path: str, base: str, known: Codes) -> Settings | No
         table = tool["torchmemlint"]
     if not isinstance(table, dict):
         raise SettingsError(f"{path}: [tool.torchmemlint] must be a table")
-    choices = {}
+    choices: dict[str, Any] = {}
+    origins = {}
+    reader = _Reader(lambda word: _place(text, header, path, word), known)
     for key, value in table.items():
-        reader = _Reader(lambda word: _place(text, header, path, word), known)
         choices.update(reader.read(key, value))
-    return replace(Settings(), **choices, base=base, place=path)
+        origins[key] = _place(text, header, path, key)
+    if choices.get("baseline"):
+        choices["baseline"] = os.path.normpath(os.path.join(base, choices["baseline"]))
+    return replace(Settings(), **choices, base=base, place=path, origins=origins)
 
 
 def _load(text: str, path: str) -> dict[str, Any]:
@@ -130,14 +133,20 @@ def override(settings: Settings, flags: Mapping[str, object], known: Codes) -> S
     `select` on the command line starts afresh, as in ruff: `--select ALL` means all, whatever the file ignores.
     """
     choices: dict[str, Any] = {}
+    origins = dict(settings.origins)
     for key, value in flags.items():
         flag = f"--{key}"
         choices.update(_Reader(lambda _, flag=flag: flag, known).read(key, value))  # type: ignore[misc]
     if "select" in choices:
         settings = replace(settings, ignore=(), extend_select=())
-    for key in ("ignore", "extend_select", "extend_exclude"):
-        choices[key] = (*getattr(settings, key), *choices.get(key, ()))
-    return replace(settings, **choices)
+        origins = {key: place for key, place in origins.items() if key not in ("ignore", "extend-select")}
+    for key in flags:
+        added = key in _ADDED_TO and key in origins
+        origins[key] = f"{origins[key]} and --{key}" if added else f"--{key}"
+    for key in _ADDED_TO:
+        name = key.replace("-", "_")
+        choices[name] = (*getattr(settings, name), *choices.get(name, ()))
+    return replace(settings, **choices, origins=origins)
 
 
 class _Reader:
@@ -169,6 +178,19 @@ class _Reader:
             raise SettingsError(f"{self._place(key)}: `{key}` must be a table of patterns and lists of codes")
         return tuple((pattern, self.codes(pattern, selectors)) for pattern, selectors in value.items())
 
+    def severities(self, key: str, value: object) -> tuple[tuple[str, Severity], ...]:
+        if not isinstance(value, dict):
+            raise SettingsError(f"{self._place(key)}: `{key}` must be a table of codes and severities")
+        levels = [severity.value for severity in Severity]
+        return tuple(
+            (self.codes(code, [code])[0], Severity(self.choice(code, level, levels))) for code, level in value.items()
+        )
+
+    def text(self, key: str, value: object) -> str:
+        if not isinstance(value, str):
+            raise SettingsError(f"{self._place(key)}: `{key}` must be a string")
+        return value
+
     def flag(self, key: str, value: object) -> bool:
         if not isinstance(value, bool):
             raise SettingsError(f"{self._place(key)}: `{key}` must be true or false")
@@ -199,6 +221,9 @@ _KEYS: dict[str, Callable[[_Reader, str, object], Any]] = {
     "force-exclude": _Reader.flag,
     "respect-gitignore": _Reader.flag,
     "jobs": _Reader.count,
+    "severity": _Reader.severities,
+    "require-reason": _Reader.flag,
+    "baseline": _Reader.text,
 }
 
 

@@ -1,91 +1,288 @@
-"""Comments that silence findings. May not read files, print, or know rules.
+"""Comments that silence findings: what they say and how far they reach. May not read files, print, or know rules.
 
-`# noqa` means what it means to flake8 (the same expressions, searched in the same stretch of lines),
-except that only real comments count: the words inside a string silence nothing. Beside it stands our
-own `# torchmemlint: ignore[TML101] reason`, which linters that tidy up `noqa` comments leave alone.
-Both are accepted on the first or the last line of what is flagged.
+`# noqa` means what it means to flake8 (the same expressions, searched in the same stretch of lines), except
+that only real comments count: the words inside a string silence nothing. Beside it stand our own comments,
+which linters that tidy up `noqa` leave alone:
+
+    x = f()  # torchmemlint: ignore[TML101] reason     what begins or ends on this line
+    # torchmemlint: ignore[TML101] reason              the same of the statement below
+    # torchmemlint: disable[TML101] reason             from here to `enable[TML101]` or the end of the block
+    # torchmemlint: file-ignore[TML101] reason         the whole file
+
+In the brackets stand codes, beginnings of codes (`TML3`) or names of rules, separated by commas.
 """
 
 from __future__ import annotations
 
+import enum
 import re
 import tokenize
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
-from torchmemlint.model import Finding
+from torchmemlint.model import Finding, Position, Span
 
 # Copied in meaning from flake8.defaults: a code that this does not match makes the comment a blanket one.
 _NOQA = re.compile(r"# noqa(?::[\s]?(?P<codes>([A-Z]+[0-9]+(?:[,\s]+)?)+))?", re.IGNORECASE)
 _NOQA_FILE = re.compile(r"\s*# flake8[:=]\s*noqa", re.IGNORECASE)
-_OWN = re.compile(r"#\s*torchmemlint:\s*ignore\[(?P<codes>[^\]]*)\]")
+_OWN = re.compile(r"#\s*torchmemlint:\s*(?P<verb>[\w-]*)(?P<open>\s*\[(?P<codes>[^\]#]*)(?P<close>\]?))?")
 _MARKS = re.compile(r"noqa|torchmemlint:", re.IGNORECASE)
+_NEXT = re.compile(r"\s+#(?=\s|noqa|torchmemlint:)|$")  # where a further comment begins within a comment
+
+
+class Verb(enum.Enum):
+    """What a comment asks for."""
+
+    NOQA = "noqa"
+    IGNORE = "ignore"
+    DISABLE = "disable"
+    ENABLE = "enable"
+    FILE_IGNORE = "file-ignore"
+    NONE = ""  # it cannot be understood
+
+
+@dataclass(frozen=True)
+class Word:
+    """One code or name in a comment's list, with its columns."""
+
+    text: str
+    start: int
+    end: int
+
+    def names(self, code: str, name: str) -> bool:
+        """Whether it stands for a rule."""
+        return self.text == name or code.startswith(self.text)
+
+
+@dataclass(frozen=True, eq=False)
+class Comment:
+    """One silencing comment.
+
+    span     from its `#` to its end, its reason included.
+    alone    whether the line holds nothing else.
+    first, last  the lines that it reaches.
+    problem  why it silences nothing, where it cannot be understood.
+    """
+
+    verb: Verb
+    span: Span
+    words: tuple[Word, ...] = ()
+    reason: str = ""
+    alone: bool = False
+    first: int = 0
+    last: int = 0
+    problem: str = ""
+
+    @property
+    def blanket(self) -> bool:
+        return self.verb is Verb.NOQA and not self.words
+
+    def naming(self, finding: Finding) -> list[Word]:
+        """Its words that name the finding's rule."""
+        if self.verb is Verb.NOQA:
+            return [word for word in self.words if finding.code.startswith(word.text)]
+        return [word for word in self.words if word.names(finding.code, finding.name)]
 
 
 class Suppressions:
-    """The silencing comments of one file, given its lines with their ends."""
+    """The silencing comments of one file, given its lines with their ends.
+
+    comments  from the top down.
+    ends      each word of a `disable` that an `enable` ends, and that `enable`.
+    """
 
     def __init__(self, lines: Sequence[str]) -> None:
         self.whole_file = False
-        self._comments: dict[int, list[str]] = {}
+        self.comments: list[Comment] = []
+        self.ends: dict[tuple[Comment, Word], Comment] = {}
+        self._on_lines: dict[int, list[Comment]] = {}
+        self._wide: list[Comment] = []
         if not any(_MARKS.search(line) for line in lines):
             return
-        for first, last, comment in _comments(lines):
-            if _NOQA_FILE.match(comment) and not lines[last - 1][: lines[last - 1].rfind(comment)].strip():
+        layout = _Layout(lines)
+        for place in layout.comments:
+            if _NOQA_FILE.match(place.text) and not lines[place.last - 1][: place.at.column].strip():
                 self.whole_file = True
-            for line in range(first, last + 1):
-                self._comments.setdefault(line, []).append(comment)
+            self.comments += _read(place, layout)
+        self.ends = _pairs(self.comments)
+        for comment in self.comments:
+            if comment.verb in (Verb.DISABLE, Verb.FILE_IGNORE):
+                self._wide.append(comment)
+            elif comment.verb in (Verb.NOQA, Verb.IGNORE):
+                for line in range(comment.first, comment.last + 1):
+                    self._on_lines.setdefault(line, []).append(comment)
 
     def silence(self, finding: Finding, noqa: bool = True) -> bool:
         """Whether a comment silences the finding; `noqa` False leaves the noqa comments out."""
         if noqa and self.whole_file:
             return True
-        for line in {finding.span.start.line, finding.span.end.line}:
-            for comment in self._comments.get(line, ()):
-                if _own(comment, finding) or (noqa and _noqa(comment, finding.code)):
-                    return True
-        return False
+        return any(noqa or comment.verb is not Verb.NOQA for comment, _ in self.hits(finding))
+
+    def hits(self, finding: Finding) -> Iterator[tuple[Comment, Word | None]]:
+        """The comments that silence a finding and the words that do so; of a blanket noqa None."""
+        start, end = finding.span.start.line, finding.span.end.line
+        for line in {start, end}:
+            for comment in self._on_lines.get(line, ()):
+                if comment.blanket:
+                    yield comment, None
+                elif line == start or comment.verb is Verb.NOQA or not comment.alone:
+                    for word in comment.naming(finding):
+                        yield comment, word
+        for comment in self._wide:
+            if comment.first <= start <= comment.last:
+                for word in comment.naming(finding):
+                    ended = self.ends.get((comment, word))
+                    if ended is None or start <= ended.span.start.line:
+                        yield comment, word
 
 
-def _noqa(comment: str, code: str) -> bool:
-    match = _NOQA.search(comment)
-    if match is None:
-        return False
-    codes = match["codes"]
-    return codes is None or code.startswith(tuple(word for word in re.split(r"[,\s]", codes) if word))
+# ---- reading comments ------------------------------------------------------------------------------
 
 
-def _own(comment: str, finding: Finding) -> bool:
-    for match in _OWN.finditer(comment):
-        for word in re.split(r"[,\s]+", match["codes"].strip()):
-            if word and (finding.code.startswith(word) or finding.name == word):
-                return True
-    return False
+def _read(place: _Place, layout: _Layout) -> Iterator[Comment]:
+    """The silencing comments that one comment of the text holds."""
+    if noqa := _NOQA.search(place.text):
+        words = tuple(_words(noqa, place)) if noqa["codes"] else ()
+        yield Comment(Verb.NOQA, _span(noqa, place), words, alone=place.alone, first=place.first, last=place.last)
+    for match in _OWN.finditer(place.text):
+        span = _span(match, place)
+        if problem := _problem(match, place):
+            yield Comment(Verb.NONE, span, alone=place.alone, problem=problem)
+            continue
+        verb, words = Verb(match["verb"]), tuple(_words(match, place))
+        reason = place.text[match.end() : _end(match, place)].strip(" \t:-")
+        yield Comment(verb, span, words, reason, place.alone, *layout.reach(verb, place))
 
 
-def _comments(lines: Sequence[str]) -> Iterator[tuple[int, int, str]]:
-    """Each comment with the first and last line of the stretch it stands for.
+def _problem(match: re.Match[str], place: _Place) -> str:
+    """Why one of our own comments cannot be understood."""
+    verbs = [verb.value for verb in Verb if verb not in (Verb.NOQA, Verb.NONE)]
+    verb = match["verb"]
+    if verb not in verbs:
+        return f"`{verb}` is none of {', '.join(verbs)}" if verb else f"names none of {', '.join(verbs)}"
+    if match["open"] is None or not match["codes"].strip(" \t,"):
+        return f"`{verb}` names no codes, as in `{verb}[TML101]`"
+    if not match["close"]:
+        return f"the bracket after `{verb}` is not closed"
+    if verb != Verb.IGNORE.value and not place.alone:
+        return f"`{verb}` stands on a line with code, not on one of its own"
+    return ""
 
-    A stretch is what lies between two line-end tokens, so a multi-line string or a backslash joins its
-    lines and brackets do not: flake8's rule. Where the text cannot be tokenized, each further line that
-    has a `#` is taken as it is.
+
+def _words(match: re.Match[str], place: _Place) -> Iterator[Word]:
+    start = place.at.column + match.start("codes")
+    for word in re.finditer(r"[^,\s]+", match["codes"]):
+        yield Word(word[0], start + word.start(), start + word.end())
+
+
+def _end(match: re.Match[str], place: _Place) -> int:
+    """Where a comment ends within the comment that it is a part of."""
+    found = _NEXT.search(place.text, match.start() + len(match[0].rstrip()))
+    return found.start() if found else len(place.text)
+
+
+def _span(match: re.Match[str], place: _Place) -> Span:
+    line, column = place.at.line, place.at.column
+    return Span(Position(line, column + match.start()), Position(line, column + _end(match, place)))
+
+
+def _pairs(comments: Sequence[Comment]) -> dict[tuple[Comment, Word], Comment]:
+    """Each word of an `enable` ends the last `disable` above it of the same word that reaches so far."""
+    begun: dict[str, list[tuple[Comment, Word]]] = {}
+    pairs: dict[tuple[Comment, Word], Comment] = {}
+    for comment in comments:
+        for word in comment.words:
+            waiting = begun.setdefault(word.text, [])
+            if comment.verb is Verb.DISABLE:
+                waiting.append((comment, word))
+            elif comment.verb is Verb.ENABLE:
+                while waiting and waiting[-1][0].last < comment.span.start.line:
+                    waiting.pop()
+                if waiting:
+                    pairs[waiting.pop()] = comment
+    return pairs
+
+
+# ---- where comments stand --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One comment of the text: its place, and the first and last line of the stretch it stands for.
+
+    A stretch is what lies between two line-end tokens, so a multi-line string or a backslash joins its lines
+    and brackets do not: flake8's rule. `inside` says that a statement has begun above and goes on below.
     """
-    first, reached, pending = 0, 0, []
-    try:
+
+    text: str
+    at: Position
+    first: int
+    last: int
+    alone: bool
+    inside: bool = False
+
+
+class _Layout:
+    """The comments of a text and its statements: first and last line and indentation, from the top down."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self.comments: list[_Place] = []
+        self._lines = lines
+        self._statements: list[tuple[int, int, int]] = []
+        self._stretches: list[tuple[int, int]] = []
+        try:
+            self._take(lines)
+        except (tokenize.TokenError, SyntaxError):  # each further line that has a `#` is taken as it is
+            reached = self._stretches[-1][1] if self._stretches else 0
+            for number in range(reached + 1, len(lines) + 1):
+                self._guess(number, lines[number - 1].rstrip("\r\n"))
+
+    def _take(self, lines: Sequence[str]) -> None:
+        first, statement, pending = 0, (0, 0), []
         for token in tokenize.generate_tokens(iter(lines).__next__):
-            if token.type in (tokenize.ENDMARKER, tokenize.DEDENT):
+            if token.type in (tokenize.ENDMARKER, tokenize.INDENT, tokenize.DEDENT):
                 continue
             first = first or token.start[0]
             if token.type == tokenize.COMMENT:
-                pending.append(token.string)
+                pending.append(token)
+            elif token.type not in (tokenize.NL, tokenize.NEWLINE) and not statement[0]:
+                statement = token.start
             if token.type in (tokenize.NL, tokenize.NEWLINE):
-                yield from _stretch(first, token.end[0], pending)
-                first, reached, pending = 0, token.end[0], []
-    except (tokenize.TokenError, SyntaxError):
-        for number in range(reached + 1, len(lines) + 1):
-            if "#" in lines[number - 1]:
-                yield number, number, lines[number - 1][lines[number - 1].index("#") :].rstrip("\r\n")
+                last = token.end[0]
+                for one in pending:
+                    alone = not lines[one.start[0] - 1][: one.start[1]].strip()
+                    place = Position(*one.start)
+                    self.comments.append(_Place(one.string, place, first, last, alone, statement[0] > 0))
+                self._stretches.append((first, last))
+                if token.type == tokenize.NEWLINE:
+                    self._statements.append((statement[0] or first, last, statement[1]))
+                    statement = (0, 0)
+                first, pending = 0, []
 
+    def _guess(self, number: int, line: str) -> None:
+        self._stretches.append((number, number))
+        if line.strip() and not line.lstrip().startswith("#"):
+            self._statements.append((number, number, len(line) - len(line.lstrip())))
+        if "#" in line:
+            column = line.index("#")
+            alone = not line[:column].strip()
+            self.comments.append(_Place(line[column:], Position(number, column), number, number, alone))
 
-def _stretch(first: int, last: int, comments: Iterable[str]) -> Iterator[tuple[int, int, str]]:
-    for comment in comments:
-        yield first, last, comment
+    def reach(self, verb: Verb, place: _Place) -> tuple[int, int]:
+        """The first and last line on which a comment silences."""
+        if verb is Verb.FILE_IGNORE:
+            return 1, len(self._lines) + 1
+        if verb is Verb.IGNORE and not place.alone:
+            return place.first, place.last
+        if verb is Verb.IGNORE and place.inside:
+            after = bisect_right(self._stretches, (place.at.line, len(self._lines)))
+            return self._stretches[after] if after < len(self._stretches) else (0, -1)
+        after = bisect_right(self._statements, (place.at.line, len(self._lines), 0))
+        if verb is Verb.IGNORE:
+            return place.first, self._statements[after][1] if after < len(self._statements) else place.last
+        below = islice(self._statements, after, None)
+        return place.first, next(
+            (first - 1 for first, _, column in below if column < place.at.column), len(self._lines)
+        )

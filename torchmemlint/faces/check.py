@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 
 from torchmemlint.cache import digest
 from torchmemlint.disk import DiskFiles, Target, as_shown, common_folder, config_files, project_root, read_bytes
-from torchmemlint.engine import lint
+from torchmemlint.engine import fingerprinted, lint
 from torchmemlint.facts.project import Project
 from torchmemlint.model import Confidence, Finding, Position, Severity, Span
-from torchmemlint.rule import BAD_FILE, INTERNAL_ERROR, NOTICES, Rule, load_rules
+from torchmemlint.rule import BAD_FILE, INTERNAL_ERROR, NOTICES, UNUSED, Rule, load_rules
 from torchmemlint.settings import Settings, SettingsError, override, parse_config
 from torchmemlint.source import BadFile, Source
+from torchmemlint.stale import Judged, speaks_of_us, stale
 from torchmemlint.suppress import Suppressions
 
 STDIN = "-"
@@ -52,6 +53,8 @@ class Checker:
     def __init__(self, choice: Choice) -> None:
         self._choice = choice
         self._known = known_codes()
+        self._notices = {notice.code: notice.name for notice in NOTICES}
+        self._rules = {code: name for code, name in self._known.items() if code not in self._notices}
         self._settings: dict[str, Settings] = {}
         self._projects: dict[str, Project] = {}
         self._roots: dict[str, str] = {}
@@ -115,13 +118,29 @@ class Checker:
         called = as_shown(target.path)
         source = Source(called, data)
         try:
-            findings = lint(source, rules, self.project(root))
+            found = lint(source, rules, self.project(root))
+            kept = self._heard(found, source, [rule.code for rule in rules], settings, inside, noqa)
         except Exception as error:  # a bug of ours in one file must not hide the findings of the others
-            findings = [_crash(called, error)]
-        kept = [one for one in findings if _reported(one, settings, inside)]
-        if kept:
-            kept = _heard(kept, source, noqa)
+            kept = [_crash(called, error)]
         return [_renamed(one, called, target) for one in kept]
+
+    def _heard(
+        self, found: list[Finding], source: Source, ran: list[str], settings: Settings, inside: str, noqa: bool
+    ) -> list[Finding]:
+        """The findings that are reported and that no comment silences, and what is wrong with the comments."""
+        kept = [one for one in found if _reported(one, settings, inside)]
+        judging = settings.enabled(UNUSED) and not settings.ignored_in(inside, UNUSED) and speaks_of_us(source.data)
+        if kept or judging:
+            try:
+                comments = Suppressions(source.lines)
+            except BadFile:
+                return kept
+            kept = [one for one in kept if one.code == INTERNAL_ERROR or not comments.silence(one, noqa)]
+            if judging and all(one.code not in (INTERNAL_ERROR, BAD_FILE) for one in found):
+                judged = Judged(found, ran, self._rules, self._notices, noqa, settings.require_reason)
+                about = fingerprinted(source, stale(source.path, source.lines, comments, judged))
+                kept = sorted([*kept, *about], key=lambda one: one.order)
+        return [_weighed(one, settings) for one in kept]
 
     def opened(self, path: str, data: bytes | None = None) -> tuple[Source, Project]:
         """A file as it was linted, and its project; `data` where it is not on disk. Raises OSError."""
@@ -169,13 +188,11 @@ def _reported(finding: Finding, settings: Settings, inside: str) -> bool:
     return finding.confidence.rank >= settings.min_confidence.rank
 
 
-def _heard(findings: list[Finding], source: Source, noqa: bool) -> list[Finding]:
-    """The findings that no comment silences; our own failure cannot be silenced."""
-    try:
-        comments = Suppressions(source.lines)
-    except BadFile:
-        return findings
-    return [one for one in findings if one.code == INTERNAL_ERROR or not comments.silence(one, noqa)]
+def _weighed(finding: Finding, settings: Settings) -> Finding:
+    """The finding with the severity that the user gave to it."""
+    if not settings.severity or finding.code == INTERNAL_ERROR:
+        return finding
+    return replace(finding, severity=settings.severity_of(finding.code, finding.severity))
 
 
 def _renamed(finding: Finding, called: str, target: Target) -> Finding:

@@ -157,7 +157,7 @@ def _prove(asked: argparse.Namespace, checker: Checker, settings: Settings, run:
 
 
 def _show_settings(asked: argparse.Namespace, checker: Checker, path: str) -> int:
-    from torchmemlint.faces.explain import settings_shown
+    from torchmemlint.faces.settings_shown import settings_shown
     from torchmemlint.rule import load_rules
 
     folder = path if os.path.isdir(path) else os.path.dirname(path)

@@ -1,4 +1,4 @@
-"""What the command line says about rules and settings: --explain, --list-rules, --show-settings. May not lint."""
+"""What the command line says about rules: --explain, --list-rules. May not lint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torchmemlint.faces.frames import Line
 from torchmemlint.faces.pages import rule_url
 from torchmemlint.faces.report import STYLES
 from torchmemlint.rule import NOTICES, Notice, Rule
-from torchmemlint.settings import Settings, SettingsError, meant_code
+from torchmemlint.settings import SettingsError, meant_code
 
 
 def effect_words(rule: Rule) -> str:
@@ -168,30 +168,4 @@ def listed(rules: Iterable[Rule]) -> list[Line]:
             (rule.summary, ""),
         ]
         for rule in rules
-    ]
-
-
-def settings_shown(settings: Settings, root: str, rules: Iterable[Rule]) -> list[Line]:
-    """Every setting with the value that counts, in the words of the configuration file."""
-    on = [rule.code for rule in rules if settings.enabled(rule.code)]
-    rows = {
-        "configuration": settings.place or "none",
-        "project": root,
-        "rules": " ".join(on) or "none",
-        "select": list(settings.select),
-        "extend-select": list(settings.extend_select),
-        "ignore": list(settings.ignore),
-        "per-file-ignores": {pattern: list(codes) for pattern, codes in settings.per_file_ignores},
-        "min-confidence": settings.min_confidence.value,
-        "fail-on": settings.fail_on.value,
-        "output-format": settings.output_format,
-        "exclude": list(settings.exclude),
-        "extend-exclude": list(settings.extend_exclude),
-        "force-exclude": settings.force_exclude,
-        "respect-gitignore": settings.respect_gitignore,
-        "jobs": settings.jobs or "auto",
-    }
-    return [
-        [(f"{key}: ", "bold"), (value if isinstance(value, str) else json.dumps(value), "")]
-        for key, value in rows.items()
     ]

@@ -52,6 +52,9 @@ def _add_rules(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--min-confidence", choices=confidences, help="least confidence to report (default: medium)")
     severities = [severity.value for severity in Severity]
     group.add_argument("--fail-on", choices=severities, help="least severity to exit with 1 (default: warning)")
+    group.add_argument(
+        "--severity", metavar="CODE=LEVEL", action="append", help="severity of a code or prefix: error, warning, info"
+    )
     group.add_argument("--exit-zero", action="store_true", help="exit with 0 in spite of findings")
     group.add_argument(
         "--explain",
@@ -157,11 +160,23 @@ def flags(asked: argparse.Namespace) -> dict[str, object]:
         value = getattr(asked, key.replace("-", "_"))
         if value is not None:
             given[key] = words(value) if key in LISTS else value
+    if asked.severity:
+        given["severity"] = _pairs("--severity", words(asked.severity))
     if asked.force_exclude:
         given["force-exclude"] = True
     if asked.no_respect_gitignore:
         given["respect-gitignore"] = False
     return given
+
+
+def _pairs(flag: str, words: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise SettingsError(f"{flag}: `{word}` is no CODE=LEVEL, as in `TML101=error`")
+        pairs[key.strip()] = value.strip()
+    return pairs
 
 
 def words(values: Sequence[str]) -> list[str]:

@@ -18,7 +18,7 @@ from torchmemlint.faces.report import as_object, concise
 from torchmemlint.faces.terminal import Colour, looks, write
 from torchmemlint.facts.project import Project
 from torchmemlint.model import Finding
-from torchmemlint.rule import BAD_FILE, INTERNAL_ERROR
+from torchmemlint.rule import NOTICES
 from torchmemlint.settings import SettingsError
 from torchmemlint.source import Source
 
@@ -100,7 +100,7 @@ def _one_line() -> Iterator[None]:
 
 
 def _of_a_rule(finding: Finding) -> bool:
-    return finding.code not in (INTERNAL_ERROR, BAD_FILE)
+    return all(finding.code != notice.code for notice in NOTICES)
 
 
 def _of_rules(findings: Sequence[Finding]) -> list[Finding]:
