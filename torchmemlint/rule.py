@@ -49,7 +49,14 @@ __all__ = [
     "load_rules",
 ]
 
-SECTIONS = ("## Why it costs memory or time", "## Bad", "## Good", "## When it is fine", "## References")
+SECTIONS = (
+    "## Why it costs memory or time",
+    "## Bad",
+    "## Good",
+    "## When it is fine",
+    "## Questions",
+    "## References",
+)
 INTERNAL_ERROR = "TML000"
 BAD_FILE = "TML001"
 UNUSED = "TML002"

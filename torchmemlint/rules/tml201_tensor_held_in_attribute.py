@@ -52,6 +52,24 @@ caches; anything emptied later in the same step (`self.x = None`, `del`, `clear(
 A kept value behind a flag that asks for it is reported at low confidence only, like one that the methods of a
 plain trainer hand on to each other.
 
+## Questions
+
+### Is `detach()` enough?
+
+For a number, yes. For an activation it lets go of the graph, not of the tensor, which is as large as before: keep what
+is derived from it (a norm, a mean), or a copy on the host.
+
+### I deleted the object: why is its memory still there?
+
+An object that refers to itself, by a bound method, a hook or a closure kept in an attribute, is a reference cycle: it
+waits for Python's collector. Break the cycle (`self.callback = None`), or call `gc.collect()` once after the `del`.
+
+### Which line owns the memory?
+
+`torch.cuda.memory._record_memory_history()` before and `torch.cuda.memory._dump_snapshot("memory.pickle")` after the
+step record the stack of each live block; https://pytorch.org/memory_viz shows them. `--verify` measures this
+line alone: what is retained with it and without.
+
 ## References
 
 - https://docs.pytorch.org/docs/stable/notes/faq.html#my-model-reports-cuda-runtime-error-2-out-of-memory

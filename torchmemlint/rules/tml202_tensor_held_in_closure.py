@@ -53,6 +53,19 @@ Hooks that are removed, that work in place or keep detached numbers, whose conta
 hooks on an activation, which go with the graph; closures called and dropped. A handle that leaves the code
 that can be seen counts as removed.
 
+## Questions
+
+### I deleted the model: why do its hooks keep memory?
+
+The list or object that a hook writes to lives elsewhere, and keeps every tensor in it. A hook that names its own
+module, or is a method of it, also closes a reference cycle: module, hooks, function, module. Such a module waits for
+Python's collector. `handle.remove()` breaks the cycle, `weakref` avoids it; the list is for you to empty.
+
+### May a hook keep `output.detach()`?
+
+It lets go of the graph; the activation itself stays on the device, as large as before. Keep a number, or a copy on the
+host, and empty the list after each use.
+
 ## References
 
 - https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html#torch.nn.Module.register_forward_hook

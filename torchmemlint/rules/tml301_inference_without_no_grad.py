@@ -43,6 +43,25 @@ Under a guard of the function, its decorators, its callers or a framework (`vali
 all parameters frozen, and wherever the gradient is what is wanted: saliency, attacks, style transfer, policy
 gradients, physics losses. A graph that is returned or stored for others is not flagged either.
 
+## Questions
+
+### I called `eval()`: why does evaluation run out of memory when training does not?
+
+`eval()` switches no grad off. In training `backward()` frees what each forward saved; in evaluation nothing does, until
+the name that holds the output is bound again, so two graphs are alive at the peak.
+
+### `no_grad()` or `inference_mode()`?
+
+For memory they are equal. `inference_mode()` also leaves out version counters and view tracking: 0.30 ms instead of
+0.33 for a small MLP on an H200 with torch 2.11. It breaks when a result comes near autograd later ("Inference tensors
+cannot be saved for backward"): use `no_grad()` for cached features, targets
+and averaged weights, and where you are not sure.
+
+### How much does it save?
+
+What the forward saves, which grows with batch and depth, and nothing for frozen parameters: 1.5 GiB against 339 MiB at
+the peak for a small GPT on an H200 with torch 2.11. `--verify` measures it for your own code.
+
 ## References
 
 - https://docs.pytorch.org/docs/stable/notes/autograd.html#locally-disabling-gradient-computation
