@@ -29,6 +29,7 @@ class Parser(argparse.ArgumentParser):
 def parser() -> Parser:
     made = Parser(
         prog="torchmemlint",
+        usage="torchmemlint [FLAGS] [PATH ...]",
         description="Finds PyTorch memory anti-patterns without running or importing anything.",
         epilog=EPILOG,
         allow_abbrev=False,
