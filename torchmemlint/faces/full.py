@@ -51,9 +51,10 @@ class _Told:
         self._finding = finding
         self._lines = lines
         self._width = width
-        mine = (finding.span, *(why.span for why in finding.why))
-        fix = finding.fix.edits if finding.fix else ()
-        self._gutter = frames.gutter_of(span.end.line for span in (*mine, *(edit.span for edit in fix)))
+        spans = [finding.span, *(why.span for why in finding.why)]
+        edits = finding.fix.edits if finding.fix else ()
+        put_in = max((edit.span.end.line for edit in edits), default=0) + sum(edit.text.count("\n") for edit in edits)
+        self._gutter = frames.gutter_of([put_in, *(span.end.line for span in spans)])
         self._room = max(width - self._gutter - 3, 20)
 
     def told(self, measured: str, once: Iterable[tuple[str, str]]) -> Iterator[Line]:
