@@ -16,12 +16,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 STAND_INS = Path(__file__).resolve().parent / "face_rules"
+UNSET = ("PYTHONPATH", "FORCE_COLOR", "NO_COLOR", "TORCHMEMLINT_OUTPUT_FORMAT", "GITHUB_STEP_SUMMARY")
 ISOLATED = ("--isolated", "--no-cache")
 
 
 def environment(stand_ins: bool = True, **more: str) -> dict[str, str]:
     path = [str(STAND_INS), str(ROOT)] if stand_ins else [str(ROOT)]
-    kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "FORCE_COLOR", "NO_COLOR")}
+    kept = {key: value for key, value in os.environ.items() if key not in UNSET}
     return kept | {"PYTHONPATH": os.pathsep.join(path), "PYTHONDONTWRITEBYTECODE": "1"} | more
 
 

@@ -56,6 +56,9 @@ def test_exit_status(tmp_path: Path, text: str, flags: list[str], status: int) -
     [
         (["--slect", "TML1"], "unknown flag `--slect`; did you mean `--select`? (see --help)"),
         (["--fail-on", "fatal"], "argument --fail-on: invalid choice: 'fatal'"),
+        (["--output-format", "sarfi"], "argument --output-format: invalid choice: 'sarfi'; did you mean `sarif`?"),
+        (["--output-format", "sarif", "--statistics"], "--statistics: sarif has no place for it"),
+        (["--output-format", "junit", "--verify", "--dry-run"], "--dry-run: junit has no place for it"),
         (["--verify", "--verify-device", "tpu"], "--verify-device: `tpu` is none of cuda, cuda:N, cpu"),
         (["--verify", "--timeout", "0"], "--timeout: 0 s is no time to run in"),
         (["--verify", "--entry", "none.py --fast"], "--entry: none.py: no such file"),
@@ -332,3 +335,45 @@ def interrupted(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
     return subprocess.CompletedProcess(command, process.returncode, out, said)
+
+
+# ---- reports for programs -------------------------------------------------------------------------
+
+
+def test_reports_for_programs_name_files_as_the_repository_does(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    write(tmp_path, sub__a_py=ALPHA)
+    (tmp_path / "sub" / "link.py").symlink_to("a.py")
+    done = lint(*ISOLATED, "--output-format", "gitlab", ".", "gone.py", cwd=tmp_path / "sub")
+    assert [issue["location"]["path"] for issue in json.loads(done.stdout)] == ["sub/a.py"]
+    assert (done.returncode, done.stderr) == (2, "error: gone.py: No such file or directory\n")
+
+
+def test_the_environment_may_name_the_format(tmp_path: Path) -> None:
+    write(tmp_path, a_py=ALPHA)
+    named = {"TORCHMEMLINT_OUTPUT_FORMAT": "github"}
+    assert lint(*ISOLATED, "a.py", cwd=tmp_path, **named).stdout.startswith("::warning title=TML181 word-alpha,file=a")
+    assert lint(*ISOLATED, "--output-format", "json", "a.py", cwd=tmp_path, **named).stdout.startswith("[\n")
+    done = lint("a.py", cwd=tmp_path, TORCHMEMLINT_OUTPUT_FORMAT="sarfi")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: TORCHMEMLINT_OUTPUT_FORMAT: `sarfi` is none of text, concise, ")
+    assert done.stderr.endswith("; did you mean `sarif`?\n")
+
+
+def test_a_github_step_gets_its_summary(tmp_path: Path) -> None:
+    write(tmp_path, a_py=ALPHA, summary="what was there\n")
+    lint(*ISOLATED, "--output-format", "github", "a.py", cwd=tmp_path, GITHUB_STEP_SUMMARY=str(tmp_path / "summary"))
+    text = (tmp_path / "summary").read_text(encoding="utf-8")
+    assert text.startswith("what was there\n### torchmemlint\n\n1 finding (1 warning) in 1 file\n")
+    done = lint(*ISOLATED, "--output-format", "github", "a.py", cwd=tmp_path, GITHUB_STEP_SUMMARY=str(tmp_path))
+    assert done.returncode == 1 and done.stderr.startswith("warning: GITHUB_STEP_SUMMARY: ")
+
+
+def test_standard_input_is_where_its_name_says(tmp_path: Path) -> None:
+    text = 'import torch\nx = "\U0001f600"; ALPHA\n'.encode()
+    flags = (*ISOLATED, "--output-format", "sarif", "-")
+    for name, uri in ((["--stdin-filename", "a.py"], "a.py"), ([], "stdin")):
+        (result,) = json.loads(lint(*flags, *name, cwd=tmp_path, stdin=text).stdout)["runs"][0]["results"]
+        place = result["locations"][0]["physicalLocation"]
+        assert (place["artifactLocation"]["uri"], place["region"]["startColumn"]) == (uri, 11)
+        assert "primaryLocationLineHash" in result["partialFingerprints"]

@@ -100,6 +100,18 @@ ROOMS = (
     Room("torchmemlint/faces/terminal.py", ("torchmemlint.faces.frames",)),
     # The one way from linting to running code, imported only when that is asked for.
     Room("torchmemlint/faces/verifying.py", ("torchmemlint", "runtime_verify.cli", *VERDICTS_SHOWN)),
+    # Reports for programs: from plain values to text; the rules' pages are part of some.
+    Room(
+        "torchmemlint/faces/formats/*.py",
+        (
+            "torchmemlint.faces.explain",
+            "torchmemlint.faces.formats",
+            "torchmemlint.faces.pages",
+            "torchmemlint.model",
+            "torchmemlint.rule",
+            "torchmemlint.source",
+        ),
+    ),
     Room("torchmemlint/faces/*.py", ("torchmemlint",), ("rich",)),
     Room("runtime_verify/__init__.py"),
     Room("runtime_verify/worker/*.py", ("runtime_verify.readings", "runtime_verify.worker"), ("torch",)),

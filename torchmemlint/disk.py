@@ -172,6 +172,15 @@ def project_root(folder: str, otherwise: str) -> str:
     return otherwise if _inside(folder, otherwise) else folder
 
 
+def repository_root(folder: str) -> str:
+    """The git work tree that a folder lies in, with links resolved; the folder itself where it lies in none."""
+    folder = os.path.realpath(folder)
+    for above in _upwards(folder):
+        if os.path.lexists(os.path.join(above, ".git")):
+            return above
+    return folder
+
+
 def common_folder(paths: Sequence[str]) -> str:
     """Where files without a marked project belong: the current folder if all lie in it, else what they share."""
     here = os.getcwd()

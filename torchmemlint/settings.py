@@ -16,7 +16,7 @@ from typing import Any
 from torchmemlint.model import Confidence, Severity
 from torchmemlint.patterns import matches
 
-OUTPUT_FORMATS = ("text", "concise", "json", "json-lines")
+OUTPUT_FORMATS = ("text", "concise", "json", "json-lines", "sarif", "github", "gitlab", "junit", "rdjson")
 OPT_IN = "TML9"
 DEFAULT_EXCLUDE = (
     *(".bzr", ".direnv", ".eggs", ".git", ".hg", ".ipynb_checkpoints", ".mypy_cache", ".nox", ".pyenv"),
@@ -204,7 +204,8 @@ class _Reader:
     def choice(self, key: str, value: object, values: Iterable[str]) -> str:
         values = list(values)
         if not isinstance(value, str) or value not in values:
-            raise SettingsError(f"{self._place(key)}: `{key}` must be one of {', '.join(values)}, not `{value}`")
+            near = meant(value, values) if isinstance(value, str) else ""
+            raise SettingsError(f"{self._place(key)}: `{key}` must be one of {', '.join(values)}, not `{value}`{near}")
         return value
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from torchmemlint.faces.delivery import caution, columns, deliver, remark
+from torchmemlint.faces.formats import MACHINE
 from torchmemlint.faces.frames import Line, printable
 from torchmemlint.faces.options import flags, parse, words
 from torchmemlint.faces.report import as_json, as_json_lines, as_object, concise, counted, statistics, summary
@@ -76,6 +78,7 @@ class _Run:
     failing  the findings at or above --fail-on.
     notes, evidence  what was measured of findings: a line for people, an object for programs.
     stopped  what to say where somebody stopped it.
+    started  when it began, in seconds of the epoch.
     """
 
     findings: list[Finding]
@@ -86,12 +89,14 @@ class _Run:
     notes: dict[Finding, str] = field(default_factory=dict)
     evidence: dict[Finding, dict[str, Any]] = field(default_factory=dict)
     stopped: str = ""
+    started: float = 0.0
 
 
 def _check(asked: argparse.Namespace) -> int:
     from torchmemlint.disk import common_folder
     from torchmemlint.faces.check import Checker, Choice
 
+    started = time.time()
     paths = list(asked.paths) or ["."]
     named = [asked.stdin_filename or "stdin" if path == "-" else path for path in paths]
     shared = common_folder(named)
@@ -103,7 +108,9 @@ def _check(asked: argparse.Namespace) -> int:
     if asked.show_files:
         return _show_files(asked, checker, paths)
     settings = checker.settings(shared)
+    _demand_a_place(asked, settings.output_format)
     run = _standard_input(asked, checker) if paths == ["-"] else _files(asked, checker, choice, paths)
+    run.started = started
     try:
         if run.stopped:
             _report(asked, settings.output_format, run)
@@ -124,6 +131,13 @@ def _check(asked: argparse.Namespace) -> int:
     return FOUND if run.failing and not (asked.exit_zero or asked.dry_run) else CLEAN
 
 
+def _demand_a_place(asked: argparse.Namespace, output_format: str) -> None:
+    """Counts and plans are not findings: the formats that others have defined hold nothing else."""
+    for flag, given in (("--statistics", asked.statistics), ("--dry-run", asked.dry_run)):
+        if given and output_format in MACHINE:
+            raise SettingsError(f"{flag}: {output_format} has no place for it; --output-format text or json has")
+
+
 def _preview(asked: argparse.Namespace, checker: Checker, settings: Settings, run: _Run) -> None:
     from torchmemlint.faces import verifying
 
@@ -139,7 +153,7 @@ def _prove(asked: argparse.Namespace, checker: Checker, settings: Settings, run:
     """Adds what was measured, now or earlier, to the run; whether it has been reported on the way."""
     from torchmemlint.faces import verifying
 
-    structured = settings.output_format in ("json", "json-lines")
+    structured = settings.output_format not in ("text", "concise")
     aside = structured or asked.output_file or asked.statistics or asked.silent
     shown = asked.verify and bool(run.findings) and not aside
     if asked.verify:
@@ -247,7 +261,9 @@ def _report(asked: argparse.Namespace, output_format: str, run: _Run) -> None:
 
 def _tell(asked: argparse.Namespace, output_format: str, run: _Run) -> None:
     findings = run.findings
-    if output_format in ("json", "json-lines"):
+    if output_format in MACHINE:
+        _tell_programs(asked, output_format, run)
+    elif output_format in ("json", "json-lines"):
         objects = counted(findings) if asked.statistics else [as_object(one, run.evidence.get(one)) for one in findings]
         deliver(asked, as_json(objects) if output_format == "json" else as_json_lines(objects))
     elif asked.statistics:
@@ -266,6 +282,17 @@ def _full(asked: argparse.Namespace, run: _Run) -> list[Line]:
         return once(finding.code, scaled=finding not in run.notes)
 
     return full(run.findings, _Excerpts(run.standard_input), columns(asked), run.notes, about)
+
+
+def _tell_programs(asked: argparse.Namespace, output_format: str, run: _Run) -> None:
+    from torchmemlint.faces import formats, machine
+
+    problems = [*run.problems, *([run.stopped] if run.stopped else [])]
+    seen = machine.Seen(run.findings, problems, run.checked, run.standard_input, run.notes, run.evidence, run.started)
+    results = machine.results(seen)
+    deliver(asked, formats.render(output_format, results))
+    if output_format == "github" and (trouble := machine.add_to_summary(results, os.environ)):
+        caution(asked, trouble)
 
 
 class _Excerpts:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from torchmemlint import __version__
@@ -12,6 +13,7 @@ from torchmemlint.model import Confidence, Severity
 from torchmemlint.settings import OUTPUT_FORMATS, SettingsError, meant
 
 LISTS = ("select", "extend-select", "ignore", "exclude", "extend-exclude")
+FORMAT_VARIABLE = "TORCHMEMLINT_OUTPUT_FORMAT"
 CHOICES = ("min-confidence", "fail-on", "output-format")
 EPILOG = (
     "Exit status: 0 no finding at or above --fail-on, 1 findings, 2 something could not be checked. "
@@ -24,6 +26,13 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise SettingsError(f"{message} (see --help)")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Says what may have been meant besides what there is."""
+        if action.choices is not None and value not in action.choices:
+            known = [str(choice) for choice in action.choices]
+            near = meant(str(value), known)
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r}{near} (choose from {', '.join(known)})")
 
 
 def parser() -> Parser:
@@ -84,7 +93,7 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_output(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--output-format", choices=OUTPUT_FORMATS, help="default: text")
+    group.add_argument("--output-format", choices=OUTPUT_FORMATS, help=f"default: text, or what {FORMAT_VARIABLE} says")
     group.add_argument("--output-file", metavar="FILE", help="write the report there")
     group.add_argument("--statistics", action="store_true", help="count findings by rule instead of listing them")
     colours = [colour.value for colour in Colour]
@@ -140,7 +149,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if asked.silent:
         asked.quiet = True
     _demand_verify(asked)
+    if asked.output_format is None:
+        asked.output_format = _format_of(os.environ)
     return asked
+
+
+def _format_of(environment: Mapping[str, str]) -> str | None:
+    """The report's format where the environment names one, as CI does for every command of a job."""
+    named = environment.get(FORMAT_VARIABLE)
+    if not named:
+        return None
+    if named not in OUTPUT_FORMATS:
+        near = meant(named, OUTPUT_FORMATS)
+        raise SettingsError(f"{FORMAT_VARIABLE}: `{named}` is none of {', '.join(OUTPUT_FORMATS)}{near}")
+    return named
 
 
 def _demand_verify(asked: argparse.Namespace) -> None:
