@@ -68,6 +68,12 @@ ROOMS = (
     Room("torchmemlint/model.py"),
     Room("torchmemlint/source.py", ("torchmemlint.model", "torchmemlint.lower")),
     Room("torchmemlint/lower.py", ("torchmemlint.model", "torchmemlint.source"), ("libcst",)),
+    Room("torchmemlint/document.py", ("torchmemlint.model", "torchmemlint.notebook", "torchmemlint.source")),
+    Room("torchmemlint/notebook/__init__.py"),
+    Room(
+        "torchmemlint/notebook/*.py",
+        ("torchmemlint.document", "torchmemlint.model", "torchmemlint.notebook", "torchmemlint.source"),
+    ),
     Room("torchmemlint/fix.py", ("torchmemlint.model", "torchmemlint.source")),
     Room("torchmemlint/patterns.py"),
     Room("torchmemlint/settings.py", ("torchmemlint.model", "torchmemlint.patterns"), ("tomli",)),
@@ -90,7 +96,13 @@ ROOMS = (
     Room("torchmemlint/rules/tml*.py", ("torchmemlint.rule", "torchmemlint.facts.file_model")),
     Room(
         "torchmemlint/engine.py",
-        ("torchmemlint.facts", "torchmemlint.model", "torchmemlint.rule", "torchmemlint.source"),
+        (
+            "torchmemlint.document",
+            "torchmemlint.facts",
+            "torchmemlint.model",
+            "torchmemlint.rule",
+            "torchmemlint.source",
+        ),
     ),
     Room("torchmemlint/faces/pages.py"),
     # What is shown, as values; `terminal` alone knows what a stream makes of it.

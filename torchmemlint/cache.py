@@ -203,8 +203,9 @@ def _unpacked(data: dict[str, Any]) -> Store:
 
 
 def _finding_out(one: Finding) -> list[Any]:
-    why = [[step.message, step.path, _span_out(step.span)] for step in one.why]
-    fix = one.fix and [one.fix.title, one.fix.applicability.value, [[_span_out(e.span), e.text] for e in one.fix.edits]]
+    why = [[step.message, step.path, _span_out(step.span), step.cell] for step in one.why]
+    edits = [[_span_out(edit.span), edit.text, edit.cell] for edit in one.fix.edits] if one.fix else []
+    fix = one.fix and [one.fix.title, one.fix.applicability.value, edits]
     names = [one.code, one.name, one.severity.value, one.confidence.value, one.message]
     stored = one.stored and _span_out(one.stored)
     return [one.path, _span_out(one.span), *names, why, one.symbol, fix, one.cell, stored, one.fingerprint]
@@ -212,10 +213,10 @@ def _finding_out(one: Finding) -> list[Any]:
 
 def _finding_in(data: list[Any]) -> Finding:
     path, span, code, name, severity, confidence, message, why, symbol, fix, cell, stored, fingerprint = data
-    steps = tuple(Why(text, where, _span_in(at)) for text, where, at in why)
+    steps = tuple(Why(text, where, _span_in(at), inside) for text, where, at, inside in why)
     made = None
     if fix is not None:
-        edits = tuple(Edit(_span_in(at), text) for at, text in fix[2])
+        edits = tuple(Edit(_span_in(at), text, inside) for at, text, inside in fix[2])
         made = Fix(fix[0], Applicability(fix[1]), edits)
     ranks = Severity(severity), Confidence(confidence)
     place = stored and _span_in(stored)

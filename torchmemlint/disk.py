@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-PYTHON_SUFFIXES = (".py", ".pyi")
+PYTHON_SUFFIXES = (".py", ".pyi", ".ipynb")
 PROJECT_MARKERS = ("pyproject.toml", "setup.py", "setup.cfg", "torchmemlint.toml", ".git")
 CONFIG_FILES = ("torchmemlint.toml", "pyproject.toml")
 SKIPPED_FOLDERS = frozenset(("__pycache__", "node_modules", "site-packages", "venv"))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from torchmemlint.document import Document, Script, opened
 from torchmemlint.facts.project import Project
 from torchmemlint.model import Confidence, Finding, Position, Severity, Span
 from torchmemlint.rule import BAD_FILE, INTERNAL_ERROR, Rule
@@ -36,9 +37,30 @@ def lint(source: Source, rules: Sequence[Rule], project: Project) -> list[Findin
             return []
         return _sorted(source, _exactly(source, screen, firing, project))
     except BadFile as error:
-        end = Position(error.place.line, error.place.column + 1)
-        message = f"file cannot be parsed: {error.reason}"
-        return fingerprinted(source, [_own(source, BAD_FILE, "file-not-parsed", message, Span(error.place, end))])
+        return fingerprinted(source, [_bad(source.path, "file", error.reason, error.place)])
+
+
+def lint_file(path: str, data: bytes, rules: Sequence[Rule], project: Project) -> tuple[Document, list[Finding]]:
+    """A file opened by its name, and the findings in its source; `Document.placed` says where in the file they are.
+
+    A cell of a notebook that is no Python gives one TML001 and does not hide the findings of the other cells.
+    """
+    try:
+        document = opened(path, data)
+    except BadFile as error:
+        nothing = Script(path, b"")
+        return nothing, fingerprinted(nothing.source, [_bad(path, "file", error.reason, error.place)])
+    findings = lint(document.source, rules, project)
+    if any(one.code == BAD_FILE for one in findings) and (bad := document.bad_cells()):
+        document = document.without(bad)
+        named = [_bad(path, f"cell {one.number}", one.reason, one.place) for one in bad]
+        findings = [*fingerprinted(document.source, named), *lint(document.source, rules, project)]
+    return document, findings
+
+
+def _bad(path: str, what: str, reason: str, place: Position) -> Finding:
+    span = Span(place, Position(place.line, place.column + 1))
+    return _own(path, BAD_FILE, "file-not-parsed", f"{what} cannot be parsed: {reason}", span)
 
 
 def _exactly(source: Source, screen: Tree, rules: Iterable[Rule], project: Project) -> list[Finding]:
@@ -90,7 +112,7 @@ def _checked(source: Source, rule: Rule, model: FileModel) -> list[Finding]:
             f"internal error in {rule.code}: {type(error).__name__}: {error} "
             f"({where.filename.rsplit('torchmemlint', 1)[-1].lstrip('/')}:{where.lineno}); please report it"
         )
-        return [_own(source, INTERNAL_ERROR, "internal-error", message, Span(Position(1, 0), Position(1, 0)))]
+        return [_own(source.path, INTERNAL_ERROR, "internal-error", message, Span(Position(1, 0), Position(1, 0)))]
 
 
 def _sorted(source: Source, findings: Iterable[Finding]) -> list[Finding]:
@@ -121,5 +143,5 @@ def _half(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
-def _own(source: Source, code: str, name: str, message: str, span: Span) -> Finding:
-    return Finding(source.path, span, code, name, Severity.ERROR, Confidence.HIGH, message)
+def _own(path: str, code: str, name: str, message: str, span: Span) -> Finding:
+    return Finding(path, span, code, name, Severity.ERROR, Confidence.HIGH, message)

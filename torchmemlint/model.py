@@ -126,10 +126,11 @@ class Span:
 
 @dataclass(frozen=True, order=True)
 class Edit:
-    """Replace the text of `span` by `text`."""
+    """Replace the text of `span` by `text`; in a notebook `span` counts within `cell`."""
 
     span: Span
     text: str
+    cell: int | None = None
 
 
 @dataclass(frozen=True)
@@ -143,11 +144,17 @@ class Fix:
 
 @dataclass(frozen=True)
 class Why:
-    """One step of the chain of reasons behind a finding, with its place."""
+    """One step of the chain of reasons behind a finding, with its place; in a notebook `span` counts within `cell`."""
 
     message: str
     path: str
     span: Span
+    cell: int | None = None
+
+    @property
+    def where(self) -> str:
+        """The place as people read and click it."""
+        return where(self.path, self.cell, self.span.start)
 
 
 @dataclass(frozen=True)
@@ -178,6 +185,17 @@ class Finding:
         return self.stored or self.span
 
     @property
-    def order(self) -> tuple[str, Position, str, Position, str]:
+    def where(self) -> str:
+        """The place as people read and click it."""
+        return where(self.path, self.cell, self.span.start)
+
+    @property
+    def order(self) -> tuple[str, int, Position, str, Position, str]:
         """Findings are sorted by path, place and code."""
-        return (self.path, self.span.start, self.code, self.span.end, self.message)
+        return (self.path, self.cell or 0, self.span.start, self.code, self.span.end, self.message)
+
+
+def where(path: str, cell: int | None, place: Position) -> str:
+    """A place in a file as every linter writes it: columns count from 1; cells of a notebook are named as ruff does."""
+    inside = f"{path}:cell {cell}" if cell is not None else path
+    return f"{inside}:{place.line}:{place.column + 1}"

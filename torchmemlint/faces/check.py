@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from torchmemlint.cache import digest
 from torchmemlint.disk import DiskFiles, Target, as_shown, common_folder, config_files, project_root, read_bytes
-from torchmemlint.engine import fingerprinted, lint
+from torchmemlint.engine import fingerprinted, lint_file
 from torchmemlint.facts.project import Project
 from torchmemlint.model import Confidence, Finding, Position, Severity, Span
 from torchmemlint.rule import BAD_FILE, INTERNAL_ERROR, NOTICES, UNUSED, Rule, load_rules
@@ -116,10 +116,10 @@ class Checker:
         inside = _relative(target.path, settings.base)
         rules = [rule for rule in load_rules() if _wanted(rule, settings, inside)]
         called = as_shown(target.path)
-        source = Source(called, data)
         try:
-            found = lint(source, rules, self.project(root))
-            kept = self._heard(found, source, [rule.code for rule in rules], settings, inside, noqa)
+            document, found = lint_file(called, data, rules, self.project(root))
+            heard = self._heard(found, document.source, [rule.code for rule in rules], settings, inside, noqa)
+            kept = [document.placed(one) for one in heard]
         except Exception as error:  # a bug of ours in one file must not hide the findings of the others
             kept = [_crash(called, error)]
         return [_renamed(one, called, target) for one in kept]

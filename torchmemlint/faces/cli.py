@@ -275,13 +275,14 @@ def _tell(asked: argparse.Namespace, output_format: str, run: _Run) -> None:
 
 
 def _full(asked: argparse.Namespace, run: _Run) -> list[Line]:
+    from torchmemlint.faces.excerpts import Excerpts
     from torchmemlint.faces.explain import once
     from torchmemlint.faces.full import full
 
     def about(finding: Finding) -> list[tuple[str, str]]:
         return once(finding.code, scaled=finding not in run.notes)
 
-    return full(run.findings, _Excerpts(run.standard_input), columns(asked), run.notes, about)
+    return full(run.findings, Excerpts(run.standard_input), columns(asked), run.notes, about)
 
 
 def _tell_programs(asked: argparse.Namespace, output_format: str, run: _Run) -> None:
@@ -293,24 +294,3 @@ def _tell_programs(asked: argparse.Namespace, output_format: str, run: _Run) -> 
     deliver(asked, formats.render(output_format, results))
     if output_format == "github" and (trouble := machine.add_to_summary(results, os.environ)):
         caution(asked, trouble)
-
-
-class _Excerpts:
-    """The lines of the files that findings name, the last file remembered."""
-
-    def __init__(self, standard_input: bytes | None) -> None:
-        self._standard_input = standard_input
-        self._path = ""
-        self._lines: Sequence[str] = ()
-
-    def __call__(self, path: str) -> Sequence[str]:
-        from torchmemlint.disk import read_bytes
-        from torchmemlint.source import BadFile, Source
-
-        if path != self._path:
-            data = read_bytes(path) if self._standard_input is None else self._standard_input
-            try:
-                self._path, self._lines = path, Source(path, data or b"").lines
-            except BadFile:
-                self._lines = ()
-        return self._lines

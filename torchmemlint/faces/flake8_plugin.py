@@ -115,8 +115,9 @@ class OptInPlugin(Plugin):
 
 
 def _row(finding: Finding) -> tuple[int, int, str]:
-    start = finding.span.start
-    return start.line, start.column, f"{finding.code} {' '.join(finding.message.split())}"
+    start = finding.in_file.start  # flake8 knows no cells: of a notebook it shows the lines of the JSON
+    inside = f" ({finding.where.removeprefix(finding.path)[1:]})" if finding.cell is not None else ""
+    return start.line, start.column, f"{finding.code} {' '.join(finding.message.split())}{inside}"
 
 
 def _bytes(path: str, lines: list[str]) -> bytes:

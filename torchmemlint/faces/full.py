@@ -1,6 +1,6 @@
 """Findings with all that is known of them: code frames, the chain of reasons, the fix, figures. Pure.
 
-A frame shows the flagged code and the reasons beside it, in the order of the text, one file below the other.
+A frame shows the flagged code and the reasons beside it, in the order of the text, one file or cell below the other.
 What is worth saying once about a rule, its price on a known workload and when the pattern is fine, is said
 with its first finding.
 """
@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from torchmemlint.faces import frames
 from torchmemlint.faces.frames import GUTTER, Label, Line
 from torchmemlint.faces.report import NO_NOTES, STYLES, Notes, coded
-from torchmemlint.model import Applicability, Edit, Finding, Fix, Span
+from torchmemlint.model import Applicability, Edit, Finding, Fix, where
 
-Lines = Callable[[str], Sequence[str]]
-"""The lines of a file that findings name, or nothing where it cannot be read."""
+Lines = Callable[[str, int | None], Sequence[str]]
+"""The lines of a file, or of a cell of it, that findings name; nothing where it cannot be read."""
 About = Callable[[Finding], Sequence[tuple[str, str]]]
 """What is said once about a rule, with its first finding: each time a word or two, and a sentence."""
 
@@ -61,7 +61,7 @@ class _Told:
         finding = self._finding
         yield [*coded(finding), (frames.printable(" ".join(finding.message.split())), "bold")]
         sure = f" ({finding.severity.value}, {finding.confidence.value} confidence)"
-        yield [*self._arrow("-->", finding.path, finding.span), (sure, "bright_black")]
+        yield [*self._arrow("-->", finding.where), (sure, "bright_black")]
         yield from self._frames()
         if finding.fix:
             yield from self._fix(finding.fix)
@@ -72,32 +72,35 @@ class _Told:
 
     def _frames(self) -> Iterator[Line]:
         finding = self._finding
-        labels: dict[str, list[Label]] = {finding.path: []}
+        home = (finding.path, finding.cell)
+        labels: dict[tuple[str, int | None], list[Label]] = {home: []}
         flagged = []
         for why in finding.why:
-            if why.path == finding.path and why.span.start == finding.span.start:
+            if (why.path, why.cell) == home and why.span.start == finding.span.start:
                 flagged.append(why.message)
             else:
-                labels.setdefault(why.path, []).append(Label(why.span, frames.printable(why.message), REASON))
+                label = Label(why.span, frames.printable(why.message), REASON)
+                labels.setdefault((why.path, why.cell), []).append(label)
         mine = Label(finding.span, frames.printable("; ".join(flagged)), STYLES[finding.severity.value], "^")
-        labels[finding.path].insert(0, mine)
-        for path, found in labels.items():
-            text = self._lines(path)
+        labels[home].insert(0, mine)
+        for (path, cell), found in labels.items():
+            text = self._lines(path, cell)
             if any(label.span.start.line > len(text) for label in found):  # it has changed since, or is gone
-                told = [label for label in found if label.words]
-                yield from (self._arrow(":::", path, label.span, f" {label.words}") for label in told)
+                told = [(where(path, cell, label.span.start), label.words) for label in found if label.words]
+                yield from (self._arrow(":::", place, f" {words}") for place, words in told)
                 continue
-            if path != finding.path:
-                yield self._arrow(":::", path, found[0].span)
+            if (path, cell) != home:
+                yield self._arrow(":::", where(path, cell, found[0].span.start))
             yield frames.bar(self._gutter)
             yield from frames.frame(text, found, self._gutter, self._room)
 
-    def _arrow(self, arrow: str, path: str, span: Span, words: str = "") -> Line:
-        place = f"{frames.printable(path)}:{span.start.line}:{span.start.column + 1}"
-        return [(f"{' ' * self._gutter}{arrow} ", GUTTER), (place, ""), (words, REASON)]
+    def _arrow(self, arrow: str, place: str, words: str = "") -> Line:
+        return [(f"{' ' * self._gutter}{arrow} ", GUTTER), (frames.printable(place), ""), (words, REASON)]
 
     def _fix(self, fix: Fix) -> Iterator[Line]:
-        change = _Change(fix, self._lines(self._finding.path))
+        cell = self._finding.cell
+        edits = [edit for edit in fix.edits if edit.cell == cell]
+        change = _Change(edits, self._lines(self._finding.path, cell))
         rows = [] if fix.applicability is Applicability.PROOF else change.rows
         size = ""
         if len(rows) > FIX_LINES:
@@ -121,10 +124,10 @@ class _Told:
 
 
 class _Change:
-    """What a fix does to a text: the lines it touches as they were and as they will be."""
+    """What edits do to a text: the lines they touch as they were and as they will be."""
 
-    def __init__(self, fix: Fix, lines: Sequence[str]) -> None:
-        edits = sorted(fix.edits)
+    def __init__(self, edits: Iterable[Edit], lines: Sequence[str]) -> None:
+        edits = sorted(edits)
         self._first = edits[0].span.start.line if edits else 1
         last = max((edit.span.end.line for edit in edits), default=0)
         fits = last <= len(lines) + 1  # not where the file has changed since

@@ -13,7 +13,7 @@ from typing import Any
 
 from torchmemlint.faces.frames import Line, printable
 from torchmemlint.faces.pages import rule_url
-from torchmemlint.model import Finding, Fix, Position
+from torchmemlint.model import Edit, Finding, Fix, Position, Why
 
 Notes = Mapping[Finding, str]
 """What was measured of findings, in one line each."""
@@ -35,7 +35,7 @@ def as_object(finding: Finding, evidence: Mapping[str, Any] | None = None) -> di
         "cell": finding.cell,
         "location": _place(finding.span.start),
         "end_location": _place(finding.span.end),
-        "why": [{"message": w.message, "filename": w.path, "location": _place(w.span.start)} for w in finding.why],
+        "why": [_step_object(step) for step in finding.why],
         "symbol": finding.symbol,
         "fix": _fix_object(finding.fix) if finding.fix else None,
         "url": rule_url(finding.code),
@@ -44,11 +44,26 @@ def as_object(finding: Finding, evidence: Mapping[str, Any] | None = None) -> di
     }
 
 
+def _step_object(step: Why) -> dict[str, Any]:
+    place = {**_cell(step.cell), "location": _place(step.span.start)}
+    return {"message": step.message, "filename": step.path, **place}
+
+
 def _fix_object(fix: Fix) -> dict[str, Any]:
-    edits = [
-        {"content": e.text, "location": _place(e.span.start), "end_location": _place(e.span.end)} for e in fix.edits
-    ]
-    return {"applicability": fix.applicability.value, "message": fix.title, "edits": edits}
+    return {
+        "applicability": fix.applicability.value,
+        "message": fix.title,
+        "edits": [_edit_object(edit) for edit in fix.edits],
+    }
+
+
+def _edit_object(edit: Edit) -> dict[str, Any]:
+    place = {"location": _place(edit.span.start), "end_location": _place(edit.span.end)}
+    return {"content": edit.text, **_cell(edit.cell), **place}
+
+
+def _cell(number: int | None) -> dict[str, int]:
+    return {"cell": number} if number is not None else {}
 
 
 def _place(position: Position) -> dict[str, int]:
@@ -105,10 +120,9 @@ def coded(finding: Finding) -> Line:
 
 
 def _headline(finding: Finding) -> Line:
-    start = finding.span.start
     return [
         (printable(finding.path), "bold"),
-        (f":{start.line}:{start.column + 1}: ", "bright_black"),
+        (f"{finding.where.removeprefix(finding.path)}: ", "bright_black"),
         *coded(finding),
         (f"[{finding.confidence.value}] ", ""),
         (printable(" ".join(finding.message.split())), ""),

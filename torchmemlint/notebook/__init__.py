@@ -1,0 +1,1 @@
+"""Jupyter notebooks: their code as one Python module, and changes to it as changes to the file."""
