@@ -74,6 +74,7 @@ ROOMS = (
         "torchmemlint/notebook/*.py",
         ("torchmemlint.document", "torchmemlint.model", "torchmemlint.notebook", "torchmemlint.source"),
     ),
+    Room("torchmemlint/exact.py", ("torchmemlint.model", "torchmemlint.source")),
     Room("torchmemlint/fix.py", ("torchmemlint.model", "torchmemlint.source")),
     Room("torchmemlint/patterns.py"),
     Room("torchmemlint/settings.py", ("torchmemlint.model", "torchmemlint.patterns"), ("tomli",)),
@@ -98,6 +99,7 @@ ROOMS = (
         "torchmemlint/engine.py",
         (
             "torchmemlint.document",
+            "torchmemlint.exact",
             "torchmemlint.facts",
             "torchmemlint.model",
             "torchmemlint.rule",

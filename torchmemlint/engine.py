@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
     from torchmemlint.facts.file_model import FileModel
 
 
-def lint(source: Source, rules: Sequence[Rule], project: Project) -> list[Finding]:
+def lint(source: Source, rules: Sequence[Rule], project: Project, least: Confidence = Confidence.LOW) -> list[Finding]:
     """All findings of one file, sorted, without regard to suppressions or confidence.
 
     A file that cannot be parsed gives one TML001, a rule that fails one TML000; neither hides the
-    findings of the other rules.
+    findings of the other rules. Where no finding of a rule is as sure as `least`, which is what is going to be
+    shown, their places are those of Python's own parser.
     """
     wanted = [rule for rule in rules if _may_fire(source, rule, project)]
     if not wanted:
@@ -31,16 +33,17 @@ def lint(source: Source, rules: Sequence[Rule], project: Project) -> list[Findin
         project.shared.adopt(source)
         screen = source.screen
         if screen is None:
-            return _sorted(source, _run(source, source.tree, wanted, project))
-        firing = _firing(source, screen, wanted, project)
-        if not firing:
-            return []
-        return _sorted(source, _exactly(source, screen, firing, project))
+            with _modelled(source, source.tree, project) as model:
+                return _sorted(source, _checked(source, wanted, model))
+        with _modelled(source, screen, project) as model:
+            return _sorted(source, _exactly(source, screen, wanted, model, least))
     except BadFile as error:
         return fingerprinted(source, [_bad(source.path, "file", error.reason, error.place)])
 
 
-def lint_file(path: str, data: bytes, rules: Sequence[Rule], project: Project) -> tuple[Document, list[Finding]]:
+def lint_file(
+    path: str, data: bytes, rules: Sequence[Rule], project: Project, least: Confidence = Confidence.LOW
+) -> tuple[Document, list[Finding]]:
     """A file opened by its name, and the findings in its source; `Document.placed` says where in the file they are.
 
     A cell of a notebook that is no Python gives one TML001 and does not hide the findings of the other cells.
@@ -50,11 +53,11 @@ def lint_file(path: str, data: bytes, rules: Sequence[Rule], project: Project) -
     except BadFile as error:
         nothing = Script(path, b"")
         return nothing, fingerprinted(nothing.source, [_bad(path, "file", error.reason, error.place)])
-    findings = lint(document.source, rules, project)
+    findings = lint(document.source, rules, project, least)
     if any(one.code == BAD_FILE for one in findings) and (bad := document.bad_cells()):
         document = document.without(bad)
         named = [_bad(path, f"cell {one.number}", one.reason, one.place) for one in bad]
-        findings = [*fingerprinted(document.source, named), *lint(document.source, rules, project)]
+        findings = [*fingerprinted(document.source, named), *lint(document.source, rules, project, least)]
     return document, findings
 
 
@@ -63,12 +66,36 @@ def _bad(path: str, what: str, reason: str, place: Position) -> Finding:
     return _own(path, BAD_FILE, "file-not-parsed", f"{what} cannot be parsed: {reason}", span)
 
 
-def _exactly(source: Source, screen: Tree, rules: Iterable[Rule], project: Project) -> list[Finding]:
-    """The findings at libcst's places; where libcst refuses what the running Python reads, at those of the screen."""
+def _exactly(source: Source, screen: Tree, rules: Iterable[Rule], model: FileModel, least: Confidence) -> list[Finding]:
+    """The findings of some rules; those that will be shown are found again where libcst says that they stand.
+
+    Where libcst fails on what the running Python reads, they stay where they were.
+    """
+    findings = _checked(source, rules, model)
+    shown = [finding for finding in findings if finding.confidence.rank >= least.rank]
+    if not shown:
+        return findings
+    from torchmemlint.exact import ExactPlaces  # libcst is only imported for a file with findings
+
+    codes = {finding.code for finding in shown}
+    rough = screen.places
+    screen.places = ExactPlaces(source, screen, set(_lines_of(source, shown)))
     try:
-        return _run(source, source.tree, rules, project)
+        again = _checked(source, [rule for rule in rules if rule.code in codes], model)
     except BadFile:
-        return _run(source, screen, rules, project)
+        return findings
+    finally:
+        screen.places = rough  # others see this tree too, and what they see must not depend on who came first
+    return [finding for finding in findings if finding.code not in codes or finding.code == INTERNAL_ERROR] + again
+
+
+def _lines_of(source: Source, findings: Iterable[Finding]) -> Iterator[int]:
+    """The lines of a file that findings, their reasons and their fixes speak of."""
+    for finding in findings:
+        spans = [finding.span, *(step.span for step in finding.why if step.path == source.path)]
+        spans += [edit.span for edit in finding.fix.edits] if finding.fix else []
+        for span in spans:
+            yield from (span.start.line, span.end.line)
 
 
 def _may_fire(source: Source, rule: Rule, project: Project) -> bool:
@@ -78,13 +105,9 @@ def _may_fire(source: Source, rule: Rule, project: Project) -> bool:
     return bool(rule.reaches) and source.mentions(project.carrier_names(rule.reaches))
 
 
-def _firing(source: Source, screen: Tree, rules: Iterable[Rule], project: Project) -> list[Rule]:
-    """The rules that find anything in the cheap tree; only for them is the file parsed with libcst."""
-    codes = {finding.code for finding in _run(source, screen, rules, project)}
-    return [rule for rule in rules if rule.code in codes or INTERNAL_ERROR in codes]
-
-
-def _run(source: Source, tree: Tree, rules: Iterable[Rule], project: Project) -> list[Finding]:
+@contextmanager
+def _modelled(source: Source, tree: Tree, project: Project) -> Iterator[FileModel]:
+    """One file, ready to be asked, until the rules are done with it."""
     from torchmemlint.facts.file_model import FileModel  # most files come to no rule
 
     try:
@@ -92,13 +115,17 @@ def _run(source: Source, tree: Tree, rules: Iterable[Rule], project: Project) ->
     except RecursionError:
         raise BadFile("expression too long or too deeply nested") from None
     try:
-        return [finding for rule in rules for finding in _checked(source, rule, model)]
+        yield model
     finally:
         model.close()
 
 
-def _checked(source: Source, rule: Rule, model: FileModel) -> list[Finding]:
-    """The findings of one rule; a bug in it becomes a finding and does not hide those of the others."""
+def _checked(source: Source, rules: Iterable[Rule], model: FileModel) -> list[Finding]:
+    """The findings of rules; a bug in one becomes a finding and does not hide those of the others."""
+    return [finding for rule in rules for finding in _found(source, rule, model)]
+
+
+def _found(source: Source, rule: Rule, model: FileModel) -> list[Finding]:
     assert rule.check is not None
     try:
         return list(rule.check(model))

@@ -117,7 +117,7 @@ class Checker:
         rules = [rule for rule in load_rules() if _wanted(rule, settings, inside)]
         called = as_shown(target.path)
         try:
-            document, found = lint_file(called, data, rules, self.project(root))
+            document, found = lint_file(called, data, rules, self.project(root), settings.min_confidence)
             heard = self._heard(found, document.source, [rule.code for rule in rules], settings, inside, noqa)
             kept = [document.placed(one) for one in heard]
         except Exception as error:  # a bug of ours in one file must not hide the findings of the others
