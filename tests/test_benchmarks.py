@@ -30,3 +30,11 @@ def test_cost_is_shown_against_size(tmp_path: Path) -> None:
     rows = printed("scaling.py", "--files", "1", "3", "--lengths", "200", cwd=tmp_path)
     assert [row.split()[0] for row in rows] == ["starting:", "1", "3", "one"]
     assert rows[2].split()[5] == str(3 * int(rows[1].split()[5]))
+
+
+def test_a_tree_is_linted_in_every_way(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("import torch\nfor x in y:\n    f(x).backward()\n    torch.cuda.empty_cache()\n")
+    (tmp_path / "b.py").write_text("import torch\ntorch.cuda.empty_cache(\n")
+    counts, faults = printed("sturdiness.py", str(tmp_path), cwd=tmp_path)
+    assert counts.startswith(f"{tmp_path}: 2 files, 6 lines, 1 findings, 1 unreadable, 1 fixes, ")
+    assert faults == "  0 faults"
