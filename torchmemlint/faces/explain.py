@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from torchmemlint.faces.frames import Line
 from torchmemlint.faces.pages import rule_url
 from torchmemlint.faces.report import STYLES
+from torchmemlint.faces.terminal import COLUMNS
 from torchmemlint.rule import NOTICES, Notice, Rule
 from torchmemlint.settings import SettingsError, meant_code
 
@@ -117,7 +119,8 @@ def _evidence(rows: list[dict[str, str]]) -> list[Line]:
         if here != where:
             lines.append([(here, "bold")])
             where = here
-        lines.append([(f"- {one['about']}: ", ""), (one["sentence"], "")])
+        lines.append([(f"- {one['about']}:", "")])
+        lines += [[(f"  {row}", "")] for row in textwrap.wrap(one["sentence"], COLUMNS - 2, break_on_hyphens=False)]
     return [*lines, []] if lines else []
 
 

@@ -54,8 +54,8 @@ the name that holds the output is bound again, so two graphs are alive at the pe
 
 For memory they are equal. `inference_mode()` also leaves out version counters and view tracking: 0.30 ms instead of
 0.33 for a small MLP on an H200 with torch 2.11. It breaks when a result comes near autograd later ("Inference tensors
-cannot be saved for backward"): use `no_grad()` for cached features, targets
-and averaged weights, and where you are not sure.
+cannot be saved for backward"): use `no_grad()` for cached features, targets and averaged weights, and where you are
+not sure.
 
 ### How much does it save?
 
