@@ -36,7 +36,7 @@ FINDING = Finding(
 )
 
 
-def lines(path: str) -> Sequence[str]:
+def lines(path: str, cell: int | None) -> Sequence[str]:
     return TEXTS.get(path, "").splitlines(keepends=True)
 
 
@@ -131,3 +131,24 @@ def test_remarks_are_broken_to_the_screen_and_messages_are_not() -> None:
 def test_names_cannot_steer_a_terminal() -> None:
     rows = told(replace(FINDING, path="a\x1b[2J.py", message="`\x1b]0;x\x07`", why=(), fix=None))
     assert not any(character in "".join(rows) for character in "\x1b\x07")
+
+
+def test_cells_of_a_notebook_are_texts_of_their_own() -> None:
+    cells = {1: "def step(x):\n    return x.sum()\n", 3: "for x in loader:\n    total += step(x)\n"}
+    why = (Why("loop", "n.ipynb", span(1, 0, 16), 3), Why("output of `sum`", "n.ipynb", span(2, 11, 18), 1))
+    finding = replace(FINDING, path="n.ipynb", cell=3, span=span(2, 4, 20), why=why, fix=None)
+    rows = full([finding], lambda path, cell: cells[cell or 0].splitlines(keepends=True), 100)
+    assert ["".join(text for text, _ in row) for row in rows] == [
+        "TML302 `total` sums `loss`",
+        " --> n.ipynb:cell 3:2:5 (warning, high confidence)",
+        "  |",
+        "1 | for x in loader:",
+        "  | ---------------- loop",
+        "2 |     total += step(x)",
+        "  |     ^^^^^^^^^^^^^^^^",
+        " ::: n.ipynb:cell 1:2:12",
+        "  |",
+        "2 |     return x.sum()",
+        "  |            ------- output of `sum`",
+        "",
+    ]
