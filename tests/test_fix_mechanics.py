@@ -1,16 +1,13 @@
-"""`torchmemlint.fix` on its own: order, overlap, line ends, encodings, refusals and the bounded loop."""
+"""`torchmemlint.fix` on its own: order, overlap, line ends, encodings and refusals."""
 
 from __future__ import annotations
-
-import re
-from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchmemlint.fix import ON_REQUEST, SAFE_ONLY, apply, fix_until_quiet
-from torchmemlint.model import Applicability, Confidence, Edit, Finding, Fix, Position, Severity, Span
+from torchmemlint.fix import apply
+from torchmemlint.model import Applicability, Edit, Fix, Position, Span
 from torchmemlint.source import BadFile, Source
 
 
@@ -18,8 +15,8 @@ def edit(line: int, start: int, end: int, text: str, last: int | None = None) ->
     return Edit(Span(Position(line, start), Position(last or line, end)), text)
 
 
-def fix(*edits: Edit, how: Applicability = Applicability.SAFE) -> Fix:
-    return Fix("do it", how, edits)
+def fix(*edits: Edit) -> Fix:
+    return Fix("do it", Applicability.SAFE, edits)
 
 
 def test_two_fixes_in_any_order() -> None:
@@ -123,54 +120,6 @@ def test_fixes_that_are_only_fine_alone_are_taken_one_at_a_time() -> None:
 def test_a_file_that_cannot_be_decoded_is_no_surprise() -> None:
     with pytest.raises(BadFile):
         apply(Source("a.py", b"x = '\xff'\n"), [fix(edit(1, 0, 1, "y"))])
-
-
-def finding(made: Fix | None, line: int = 1) -> Finding:
-    span = Span(Position(line, 0), Position(line, 1))
-    return Finding("a.py", span, "TML999", "test", Severity.INFO, Confidence.HIGH, "message", fix=made)
-
-
-def replacing(old: str, new: str, how: Applicability = Applicability.SAFE) -> Callable[[Source], Iterator[Finding]]:
-    """A linter that finds a word on every line and offers another one."""
-
-    def lint(source: Source) -> Iterator[Finding]:
-        for number, line in enumerate(source.lines, start=1):
-            for match in re.finditer(rf"\b{old}\b", line):
-                yield finding(fix(edit(number, match.start(), match.end(), new), how=how), number)
-
-    return lint
-
-
-def test_loop_ends_when_quiet_and_is_idempotent() -> None:
-    lint = replacing("a", "b")
-    outcome = fix_until_quiet(Source("a.py", b"a = f(a)\na\n"), lint, SAFE_ONLY)
-    assert outcome.data == b"b = f(b)\nb\n" and outcome.settled and len(outcome.fixed) == 3 and not outcome.left
-    assert fix_until_quiet(Source("a.py", outcome.data), lint, SAFE_ONLY).data == outcome.data
-
-
-def test_loop_applies_only_what_is_allowed() -> None:
-    for how, allowed, expected in [
-        (Applicability.UNSAFE, SAFE_ONLY, b"a\n"),
-        (Applicability.UNSAFE, ON_REQUEST, b"b\n"),
-        (Applicability.PROOF, ON_REQUEST, b"a\n"),
-        (Applicability.PROOF, {Applicability.PROOF}, b"b\n"),
-    ]:
-        outcome = fix_until_quiet(Source("a.py", b"a\n"), replacing("a", "b", how), allowed)
-        assert outcome.data == expected and outcome.settled
-
-
-def test_loop_is_bounded() -> None:
-    outcome = fix_until_quiet(Source("a.py", b"a\n"), replacing("a", "a, a"), SAFE_ONLY, rounds=3)
-    assert not outcome.settled and outcome.data.count(b"a") == 8
-
-
-def test_fixes_that_undo_each_other_stop() -> None:
-    def lint(source: Source) -> Iterator[Finding]:
-        yield from replacing("a", "b")(source)
-        yield from replacing("b", "a")(source)
-
-    outcome = fix_until_quiet(Source("a.py", b"a\n"), lint, SAFE_ONLY)
-    assert not outcome.settled and len(outcome.left) == 1
 
 
 NAMES = ["a", "bb", "é", "d"]

@@ -76,6 +76,7 @@ ROOMS = (
     ),
     Room("torchmemlint/exact.py", ("torchmemlint.model", "torchmemlint.source")),
     Room("torchmemlint/fix.py", ("torchmemlint.model", "torchmemlint.source")),
+    Room("torchmemlint/fix_rounds.py", ("torchmemlint.fix", "torchmemlint.model", "torchmemlint.source")),
     Room("torchmemlint/patterns.py"),
     Room("torchmemlint/settings.py", ("torchmemlint.model", "torchmemlint.patterns"), ("tomli",)),
     Room("torchmemlint/suppress.py", ("torchmemlint.model",)),

@@ -6,7 +6,9 @@ caller names. Symbolic links to folders are never followed, so no walk runs in c
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -156,6 +158,46 @@ def read_bytes(path: str) -> bytes | None:
             return file.read()
     except OSError:
         return None
+
+
+def rewrite(path: str, before: bytes, after: bytes) -> str:
+    """Gives a file new content, all of it or none; what kept it from that, "" where nothing did.
+
+    The file is replaced by a finished one, with the same permissions; a link stays, and what it points to changes.
+    """
+    import tempfile  # slow to import, and most runs write nothing
+
+    path = os.path.realpath(path)
+    draft = ""
+    try:
+        found = os.stat(path)
+        if not found.st_mode & 0o222 or not os.access(path, os.W_OK):
+            return "the file is read-only"
+        handle, draft = tempfile.mkstemp(dir=os.path.dirname(path), prefix=f".{os.path.basename(path)}.")
+        with open(handle, "wb") as file:
+            file.write(after)
+            file.flush()
+            os.fsync(file.fileno())
+        _same_owner(draft, found)
+        if read_bytes(path) != before:
+            return "the file has changed since it was read"
+        os.replace(draft, path)
+        draft = ""
+    except OSError as error:
+        return f"the file cannot be written: {error.strerror or error}"
+    finally:
+        if draft:
+            with contextlib.suppress(OSError):
+                os.unlink(draft)
+    return ""
+
+
+def _same_owner(path: str, like: os.stat_result) -> None:
+    """Gives a file the owner, where that is allowed, and the permissions of another."""
+    if hasattr(os, "chown"):
+        with contextlib.suppress(OSError):
+            os.chown(path, like.st_uid, like.st_gid)
+    os.chmod(path, stat.S_IMODE(like.st_mode))
 
 
 def as_shown(path: str) -> str:

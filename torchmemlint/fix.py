@@ -1,9 +1,9 @@
-"""Fixes to new bytes: order, overlap, line ends and encoding, and the loop of fixing and linting again.
+"""Fixes to new bytes: order, overlap, line ends and encoding.
 
 A fix is a set of edits to one text. Fixes that touch the same place are not merged: the first one is
-applied, the others wait for the next round, which lints the new text. Everything outside the edited
-spans stays byte for byte as it was. Which fixes may be applied is the caller's decision; proof fixes are
-applied like any other when they are handed in. May not read or write files, print, lint or know rules.
+applied, the others wait until the new text has been linted. Everything outside the edited spans stays
+byte for byte as it was. Which fixes may be applied is the caller's decision; proof fixes are applied
+like any other when they are handed in. May not read or write files, print, lint or know rules.
 """
 
 from __future__ import annotations
@@ -11,18 +11,15 @@ from __future__ import annotations
 import codecs
 import io
 import tokenize
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from torchmemlint.model import Applicability, Edit, Finding, Fix, Position
+from torchmemlint.model import Applicability, Edit, Fix, Position
 from torchmemlint.source import BadFile, Source
 
 SAFE_ONLY = frozenset({Applicability.SAFE})
 ON_REQUEST = frozenset({Applicability.SAFE, Applicability.UNSAFE})
-ROUNDS = 10
-
-Lint = Callable[[Source], Iterable[Finding]]
 
 
 @dataclass(frozen=True)
@@ -37,20 +34,6 @@ class Applied:
     applied: tuple[Fix, ...] = ()
     waiting: tuple[Fix, ...] = ()
     refused: tuple[tuple[Fix, str], ...] = ()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The end of the loop: the new bytes, the findings fixed on the way and those that are left.
-
-    `settled` is False when the loop ran into its bound or two fixes undid each other.
-    """
-
-    data: bytes
-    fixed: tuple[Finding, ...]
-    left: tuple[Finding, ...]
-    refused: tuple[tuple[Fix, str], ...]
-    settled: bool
 
 
 def apply(source: Source, fixes: Iterable[Fix]) -> Applied:
@@ -78,27 +61,6 @@ def apply(source: Source, fixes: Iterable[Fix]) -> Applied:
     except _Refused:
         return _one_by_one(text, taken, waiting, refused)
     return Applied(data, tuple(taken), tuple(waiting), tuple(refused))
-
-
-def fix_until_quiet(source: Source, lint: Lint, allowed: Collection[Applicability], rounds: int = ROUNDS) -> Outcome:
-    """Lint, apply what is allowed, and again, until nothing is left to apply or the bound is reached."""
-    seen = {source.data}
-    fixed: list[Finding] = []
-    refused: tuple[tuple[Fix, str], ...] = ()
-    for _ in range(rounds):
-        findings = tuple(lint(source))
-        offered = [finding for finding in findings if finding.fix and finding.fix.applicability in allowed]
-        result = apply(source, [finding.fix for finding in offered if finding.fix])
-        refused = result.refused
-        if not result.applied:
-            return Outcome(source.data, tuple(fixed), findings, refused, settled=True)
-        if result.data in seen:
-            return Outcome(source.data, tuple(fixed), findings, refused, settled=False)
-        done = {id(fix) for fix in result.applied}
-        fixed += [finding for finding in offered if id(finding.fix) in done]
-        seen.add(result.data)
-        source = Source(source.path, result.data)
-    return Outcome(source.data, tuple(fixed), tuple(lint(source)), refused, settled=False)
 
 
 class _Refused(Exception):

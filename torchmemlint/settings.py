@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torchmemlint.model import Confidence, Severity
+from torchmemlint.model import Applicability, Confidence, Severity
 from torchmemlint.patterns import matches
 
 OUTPUT_FORMATS = ("text", "concise", "json", "json-lines", "sarif", "github", "gitlab", "junit", "rdjson")
@@ -57,6 +57,9 @@ class Settings:
     severity: tuple[tuple[str, Severity], ...] = ()
     require_reason: bool = False
     baseline: str = ""
+    unsafe_fixes: bool = False
+    fixable: tuple[str, ...] = ("ALL",)
+    unfixable: tuple[str, ...] = ()
     base: str = ""
     place: str = ""
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
@@ -70,6 +73,30 @@ class Settings:
         if code.startswith(OPT_IN):
             chosen = tuple(one for one in chosen if one == "ALL" or one.startswith(OPT_IN))
         return _closeness(code, chosen) > _closeness(code, self.ignore)
+
+    @property
+    def applicable(self) -> frozenset[Applicability]:
+        """Which kinds of fixes may be applied. Proofs never are."""
+        return frozenset({Applicability.SAFE, Applicability.UNSAFE} if self.unsafe_fixes else {Applicability.SAFE})
+
+    def fixes(self, code: str) -> bool:
+        """Whether findings with this code may be fixed. The longest matching selector decides."""
+        return _closeness(code, self.fixable) > _closeness(code, self.unfixable)
+
+    @property
+    def of_findings(self) -> Settings:
+        """The same, but for what decides only what is done with findings and not which ones there are."""
+        plain = Settings()
+        return replace(
+            self,
+            fail_on=plain.fail_on,
+            output_format=plain.output_format,
+            jobs=plain.jobs,
+            unsafe_fixes=plain.unsafe_fixes,
+            fixable=plain.fixable,
+            unfixable=plain.unfixable,
+            place=plain.place,
+        )
 
     def ignored(self, code: str) -> bool:
         """Whether the user asked for this code not to be reported."""
@@ -225,6 +252,9 @@ _KEYS: dict[str, Callable[[_Reader, str, object], Any]] = {
     "severity": _Reader.severities,
     "require-reason": _Reader.flag,
     "baseline": _Reader.text,
+    "unsafe-fixes": _Reader.flag,
+    "fixable": _Reader.codes,
+    "unfixable": _Reader.codes,
 }
 
 

@@ -2,7 +2,9 @@
 
 `WORD` flags the word, `WORD(...)` the whole call up to the closing bracket. On the same line behind the word
 `CRASH` makes the rule fail, `DIE` kills the process and `SLEEP` keeps it busy,
-which a file `asleep` in the current folder tells.
+which a file `asleep` in the current folder tells. The fix puts `pass` in the place of the word, unless a word
+on the line asks for a bad one: `BREAKS` for one that does not parse, `STAYS` for one that cures nothing,
+`BRINGS` for one that brings BETA.
 """
 
 from __future__ import annotations
@@ -17,6 +19,13 @@ from typing import Any
 from torchmemlint.model import Position
 from torchmemlint.rule import Applicability, Confidence, Edit, Finding, Fix, Rule, Span, Why
 
+APPLICABILITIES = {
+    "ALPHA": Applicability.SAFE,
+    "BETA": Applicability.UNSAFE,
+    "GAMMA": Applicability.PROOF,
+    "OMEGA": Applicability.SAFE,
+}
+
 
 def flagged(file: Any, rule: Rule, word: str, confidence: str) -> Iterator[Finding]:
     text: str = file.source.text
@@ -29,7 +38,7 @@ def flagged(file: Any, rule: Rule, word: str, confidence: str) -> Iterator[Findi
         span = Span(_position(text, at), _position(text, end))
         whole = Span(Position(1, 0), Position(1, 6))
         why = (Why("the file imports torch", file.source.path, whole),)
-        fix = Fix(f"remove `{word}`", Applicability.SAFE, (Edit(span, "pass"),))
+        fix = Fix(f"remove `{word}`", APPLICABILITIES[word], (Edit(span, _instead(text[at:], word)),))
         yield Finding(
             file.source.path,
             span,
@@ -43,6 +52,12 @@ def flagged(file: Any, rule: Rule, word: str, confidence: str) -> Iterator[Findi
             fix,
         )
         at = text.find(word, end)
+
+
+def _instead(rest: str, word: str) -> str:
+    bad = {"BREAKS": "(", "STAYS": f"({word})", "BRINGS": "BETA"}
+    line = rest.splitlines()[0]
+    return next((text for asked, text in bad.items() if asked in line), "pass")
 
 
 def _misbehave(line: str) -> None:

@@ -68,6 +68,10 @@ class Checker:
             self._settings[folder] = found
         return found
 
+    def settings_of(self, target: Target) -> Settings:
+        """The settings for a file. Raises SettingsError."""
+        return self.settings(_folder(target))
+
     def _configured(self, folder: str) -> Settings:
         here = os.getcwd()
         if self._choice.isolated:
@@ -109,15 +113,18 @@ class Checker:
         parts = _relative(path, settings.base).split("/")
         return any(settings.excluded("/".join(parts[: n + 1])) for n in range(len(parts)))
 
-    def check(self, target: Target, data: bytes, noqa: bool = True) -> list[Finding]:
-        """The findings of one file that its settings and comments let through. Raises SettingsError."""
-        folder = os.path.dirname(target.path) if target.path != STDIN else os.getcwd()
-        settings, root = self.settings(folder), self.root(folder)
+    def check(self, target: Target, data: bytes, noqa: bool = True, edited: bool = False) -> list[Finding]:
+        """The findings of one file that its settings and comments let through. Raises SettingsError.
+
+        edited  the project's other files are to see this content too, not what is on disk.
+        """
+        settings, root = self.settings_of(target), self.root(_folder(target))
         inside = _relative(target.path, settings.base)
         rules = [rule for rule in load_rules() if _wanted(rule, settings, inside)]
         called = as_shown(target.path)
+        project = self.project(root).seeing(called, data) if edited else self.project(root)
         try:
-            document, found = lint_file(called, data, rules, self.project(root), settings.min_confidence)
+            document, found = lint_file(called, data, rules, project, settings.min_confidence)
             heard = self._heard(found, document.source, [rule.code for rule in rules], settings, inside, noqa)
             kept = [document.placed(one) for one in heard]
         except Exception as error:  # a bug of ours in one file must not hide the findings of the others
@@ -154,7 +161,7 @@ class Checker:
 
     def named(self, target: Target, data: bytes) -> str:
         """A name for a file's content together with everything else that its findings are asked with."""
-        asked = f"{target.shown}\0{self.settings(os.path.dirname(target.path))}\0"
+        asked = f"{target.shown}\0{self.settings(os.path.dirname(target.path)).of_findings}\0"
         return digest(asked.encode("utf-8", "surrogateescape") + data)
 
     @property
@@ -167,6 +174,10 @@ class Checker:
         if root not in self._projects:
             self._projects[root] = Project(DiskFiles(root))
         return self._projects[root]
+
+
+def _folder(target: Target) -> str:
+    return os.path.dirname(target.path) if target.path != STDIN else os.getcwd()
 
 
 def _relative(path: str, base: str) -> str:

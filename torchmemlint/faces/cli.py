@@ -10,23 +10,25 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from torchmemlint.faces.delivery import caution, columns, deliver, remark
+from torchmemlint.faces.delivery import caution, columns, deliver, deliver_bytes, remark
 from torchmemlint.faces.formats import MACHINE
 from torchmemlint.faces.frames import Line, printable
 from torchmemlint.faces.options import flags, parse, words
 from torchmemlint.faces.report import as_json, as_json_lines, as_object, concise, counted, statistics, summary
-from torchmemlint.faces.terminal import Colour, warn
+from torchmemlint.faces.terminal import Colour, looks, warn
 from torchmemlint.model import Finding
 from torchmemlint.settings import SettingsError
 
 if TYPE_CHECKING:
-    from torchmemlint.disk import Found
+    from torchmemlint.disk import Found, Target
     from torchmemlint.faces.check import Checker, Choice
+    from torchmemlint.faces.fixing import Fixer
     from torchmemlint.faces.pool import Outcome
+    from torchmemlint.faces.verifying import Proven
     from torchmemlint.settings import Settings
 
 CLEAN, FOUND, FAILED, INTERRUPTED = 0, 1, 2, 130
@@ -76,7 +78,11 @@ class _Run:
     """What came of the files: findings in order, what could not be checked, how many could.
 
     failing  the findings at or above --fail-on.
+    target, standard_input  what was read instead of files.
     notes, evidence  what was measured of findings: a line for people, an object for programs.
+    warnings  what stops nothing.
+    patch  what would be fixed, where that was asked for.
+    fixed, offer  what has been fixed and what could be, in words.
     stopped  what to say where somebody stopped it.
     started  when it began, in seconds of the epoch.
     """
@@ -85,9 +91,14 @@ class _Run:
     problems: list[str]
     checked: int
     failing: list[Finding]
+    target: Target | None = None
     standard_input: bytes | None = None
     notes: dict[Finding, str] = field(default_factory=dict)
     evidence: dict[Finding, dict[str, Any]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    patch: bytes | None = None
+    fixed: str = ""
+    offer: str = ""
     stopped: str = ""
     started: float = 0.0
 
@@ -95,6 +106,7 @@ class _Run:
 def _check(asked: argparse.Namespace) -> int:
     from torchmemlint.disk import common_folder
     from torchmemlint.faces.check import Checker, Choice
+    from torchmemlint.faces.fixing import Fixer
 
     started = time.time()
     paths = list(asked.paths) or ["."]
@@ -109,18 +121,55 @@ def _check(asked: argparse.Namespace) -> int:
         return _show_files(asked, checker, paths)
     settings = checker.settings(shared)
     _demand_a_place(asked, settings.output_format)
-    run = _standard_input(asked, checker) if paths == ["-"] else _files(asked, checker, choice, paths)
-    run.started = started
-    try:
-        if run.stopped:
-            _report(asked, settings.output_format, run)
-        elif asked.dry_run:
-            _preview(asked, checker, settings, run)
+
+    def lint(text: bytes | None) -> _Run:
+        if text is not None:
+            run = _standard_input(asked, checker, text)
         else:
-            told = _prove(asked, checker, settings, run) if asked.verify or asked.evidence else False
-            if not told:
-                _report(asked, settings.output_format, run)
+            run = _files(asked, checker, choice, paths)
+        if asked.evidence and not asked.verify and not run.stopped:
+            _recall(asked, checker, run)
+        run.started = started
+        return run
+
+    run = lint(sys.stdin.buffer.read() if paths == ["-"] else None)
+    if not run.stopped:
+        run = _fix(asked, run, Fixer(checker, choice, settings.jobs, asked.quiet), lint)
+    return _answer(asked, checker, settings, run)
+
+
+def _fix(asked: argparse.Namespace, run: _Run, fixer: Fixer, lint: Callable[[bytes | None], _Run]) -> _Run:
+    """The run after its fixes, if any were asked for; it says what could be fixed besides."""
+    text = run.standard_input
+    if asked.diff:
+        run.patch = fixer.patches(run.findings, run.target, text)
+    elif asked.fix and run.target is not None and text is not None:
+        fixed = fixer.fix_text(run.target, run.findings, text)
+        run = lint(fixed)
+        deliver_bytes(fixed)
+    elif asked.fix:
+        try:
+            while not run.stopped and fixer.fix_files(run.findings):
+                run = lint(None)
+        except KeyboardInterrupt:
+            run.stopped = "interrupted while fixing: files are either fixed or as they were"
+    run.warnings += fixer.warnings
+    run.problems += fixer.problems
+    run.fixed = fixer.words(run.findings, asked.diff)
+    run.offer = fixer.offer(run.findings)
+    return run
+
+
+def _answer(asked: argparse.Namespace, checker: Checker, settings: Settings, run: _Run) -> int:
+    """Reports, and says with which status to exit."""
+    try:
+        if asked.dry_run and not run.stopped:
+            _preview(asked, checker, settings, run)
+        elif run.stopped or not (asked.verify and _prove(asked, checker, settings, run)):
+            _report(asked, settings.output_format, run)
     finally:
+        for warning in run.warnings:
+            caution(asked, warning)
         for problem in run.problems:
             warn(problem)
     if run.stopped:
@@ -128,7 +177,10 @@ def _check(asked: argparse.Namespace) -> int:
         return INTERRUPTED
     if run.problems:
         return FAILED
-    return FOUND if run.failing and not (asked.exit_zero or asked.dry_run) else CLEAN
+    if asked.exit_zero or asked.dry_run:
+        return CLEAN
+    found = run.patch if asked.diff else run.failing or (asked.exit_non_zero_on_fix and run.fixed)
+    return FOUND if found else CLEAN
 
 
 def _demand_a_place(asked: argparse.Namespace, output_format: str) -> None:
@@ -150,24 +202,35 @@ def _preview(asked: argparse.Namespace, checker: Checker, settings: Settings, ru
 
 
 def _prove(asked: argparse.Namespace, checker: Checker, settings: Settings, run: _Run) -> bool:
-    """Adds what was measured, now or earlier, to the run; whether it has been reported on the way."""
+    """Adds what is measured now to the run; whether it has been reported on the way."""
     from torchmemlint.faces import verifying
 
     structured = settings.output_format not in ("text", "concise")
     aside = structured or asked.output_file or asked.statistics or asked.silent
-    shown = asked.verify and bool(run.findings) and not aside
-    if asked.verify:
-        options = verifying.options_of(asked, settings.jobs)
-        proven = verifying.prove(run.findings, checker, run.standard_input, options, shown, Colour(asked.color))
-    else:
-        proven = verifying.recall(run.findings, checker, run.standard_input, asked.evidence)
-        if stale := len(proven.stale):
-            caution(asked, f"{asked.evidence} has no evidence of {stale} finding{'s' * (stale != 1)}: changed since")
+    shown = bool(run.findings) and not aside
+    options = verifying.options_of(asked, settings.jobs)
+    colour = Colour(asked.color)
+    _add(asked, run, verifying.prove(run.findings, checker, run.standard_input, options, shown, colour))
+    return shown
+
+
+def _recall(asked: argparse.Namespace, checker: Checker, run: _Run) -> None:
+    """Adds what was measured earlier to the run."""
+    from torchmemlint.faces import verifying
+
+    proven = verifying.recall(run.findings, checker, run.standard_input, asked.evidence)
+    if stale := len(proven.stale):
+        run.warnings.append(f"{asked.evidence} has no evidence of {stale} finding{'s' * (stale != 1)}: changed since")
+    _add(asked, run, proven)
+
+
+def _add(asked: argparse.Namespace, run: _Run, proven: Proven) -> None:
+    from torchmemlint.faces import verifying
+
     run.notes, run.evidence = verifying.notes(proven), verifying.objects(proven)
     if asked.drop_refuted:
         run.findings = [finding for finding in run.findings if not proven.refuted(finding)]
         run.failing = [finding for finding in run.failing if not proven.refuted(finding)]
-    return shown
 
 
 def _show_settings(asked: argparse.Namespace, checker: Checker, path: str) -> int:
@@ -191,17 +254,17 @@ def _show_files(asked: argparse.Namespace, checker: Checker, paths: Sequence[str
     return FAILED if found.problems else CLEAN
 
 
-def _standard_input(asked: argparse.Namespace, checker: Checker) -> _Run:
+def _standard_input(asked: argparse.Namespace, checker: Checker, data: bytes) -> _Run:
     from torchmemlint.disk import Target
     from torchmemlint.faces.pool import Outcome
 
     name = asked.stdin_filename
     target = Target(os.path.abspath(name), name) if name else Target("-", "-")
     if name and checker.forced_out(target.path):
-        return _Run([], [], 0, [])
-    data = sys.stdin.buffer.read()
-    run = _gather(checker, [Outcome(target, tuple(checker.check(target, data)))])
-    run.standard_input = data
+        run = _Run([], [], 0, [])
+    else:
+        run = _gather(checker, [Outcome(target, tuple(checker.check(target, data)))])
+    run.target, run.standard_input = target, data
     return run
 
 
@@ -253,25 +316,39 @@ def _gather(checker: Checker, outcomes: Iterable[Outcome]) -> _Run:
 
 
 def _report(asked: argparse.Namespace, output_format: str, run: _Run) -> None:
-    if not asked.silent:
+    if run.patch is not None:
+        _show_patch(asked, run.patch)
+    elif not asked.silent:
         _tell(asked, output_format, run)
-    if output_format == "text" and (run.findings or not (run.problems or run.stopped)):
-        remark(asked, [summary(run.findings, run.checked)])
+    if run.fixed:
+        remark(asked, [[(run.fixed, "bold")]])
+    if output_format == "text" and run.patch is None and (run.findings or not (run.problems or run.stopped)):
+        remark(asked, [summary(run.findings, run.checked), *([[(run.offer, "")]] if run.offer else [])])
+
+
+def _show_patch(asked: argparse.Namespace, patch: bytes) -> None:
+    from torchmemlint.faces.patch import in_colour
+
+    if not asked.output_file and looks(sys.stdout, Colour(asked.color)).colour:
+        deliver(asked, in_colour(patch))
+    else:
+        deliver_bytes(patch, asked.output_file)
 
 
 def _tell(asked: argparse.Namespace, output_format: str, run: _Run) -> None:
     findings = run.findings
+    aside = asked.fix and run.standard_input is not None
     if output_format in MACHINE:
-        _tell_programs(asked, output_format, run)
+        _tell_programs(asked, output_format, run, aside)
     elif output_format in ("json", "json-lines"):
         objects = counted(findings) if asked.statistics else [as_object(one, run.evidence.get(one)) for one in findings]
-        deliver(asked, as_json(objects) if output_format == "json" else as_json_lines(objects))
+        deliver(asked, as_json(objects) if output_format == "json" else as_json_lines(objects), aside)
     elif asked.statistics:
-        deliver(asked, statistics(findings))
+        deliver(asked, statistics(findings), aside)
     elif output_format == "concise":
-        deliver(asked, concise(findings, run.notes))
+        deliver(asked, concise(findings, run.notes), aside)
     else:
-        deliver(asked, _full(asked, run))
+        deliver(asked, _full(asked, run), aside)
 
 
 def _full(asked: argparse.Namespace, run: _Run) -> list[Line]:
@@ -285,12 +362,12 @@ def _full(asked: argparse.Namespace, run: _Run) -> list[Line]:
     return full(run.findings, Excerpts(run.standard_input), columns(asked), run.notes, about)
 
 
-def _tell_programs(asked: argparse.Namespace, output_format: str, run: _Run) -> None:
+def _tell_programs(asked: argparse.Namespace, output_format: str, run: _Run, aside: bool) -> None:
     from torchmemlint.faces import formats, machine
 
     problems = [*run.problems, *([run.stopped] if run.stopped else [])]
     seen = machine.Seen(run.findings, problems, run.checked, run.standard_input, run.notes, run.evidence, run.started)
     results = machine.results(seen)
-    deliver(asked, formats.render(output_format, results))
+    deliver(asked, formats.render(output_format, results), aside)
     if output_format == "github" and (trouble := machine.add_to_summary(results, os.environ)):
         caution(asked, trouble)

@@ -6,32 +6,60 @@ May not lint or decide what a report says.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
-from collections.abc import Iterable
-from typing import TextIO
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, TextIO
 
 from torchmemlint.faces.frames import Line
 from torchmemlint.faces.terminal import COLUMNS, Colour, looks, warn, write
 from torchmemlint.settings import SettingsError
 
 
-def deliver(asked: argparse.Namespace, report: str | Iterable[Line]) -> None:
-    """Writes a report. Raises SettingsError where the file cannot be written."""
+def deliver(asked: argparse.Namespace, report: str | Iterable[Line], aside: bool = False) -> None:
+    """Writes a report; `aside` where standard output is for something else. Raises SettingsError."""
     if asked.output_file:
-        try:
-            with open(asked.output_file, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-                _put(report, file, asked)
-        except OSError as error:
-            raise SettingsError(f"--output-file: {asked.output_file}: {error.strerror}") from None
+        with _opened(asked.output_file) as file:
+            _put(report, io.TextIOWrapper(file, "utf-8", "backslashreplace", "\n", write_through=True), asked)
         return
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a path or a line may not fit the terminal's encoding
-    try:
-        _put(report, sys.stdout, asked)
+    stream = sys.stderr if aside else sys.stdout
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="backslashreplace")  # a path or a line may not fit the terminal's encoding
+    with _left_early(stream):
+        _put(report, stream, asked)
+        stream.flush()
+
+
+def deliver_bytes(data: bytes, path: str | None = None) -> None:
+    """Writes a text byte for byte. Raises SettingsError."""
+    if path:
+        with _opened(path) as file:
+            file.write(data)
+        return
+    with _left_early(sys.stdout):
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read has read enough; the exit status still counts
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    try:
+        with open(path, "wb") as file:
+            yield file
+    except OSError as error:
+        raise SettingsError(f"--output-file: {path}: {error.strerror}") from None
+
+
+@contextmanager
+def _left_early(stream: TextIO) -> Iterator[None]:
+    """Whoever reads may have read enough; the exit status still counts."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def columns(asked: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from torchmemlint.faces.terminal import Colour
 from torchmemlint.model import Confidence, Severity
 from torchmemlint.settings import OUTPUT_FORMATS, SettingsError, meant
 
-LISTS = ("select", "extend-select", "ignore", "exclude", "extend-exclude")
+LISTS = ("select", "extend-select", "ignore", "exclude", "extend-exclude", "fixable", "unfixable")
 FORMAT_VARIABLE = "TORCHMEMLINT_OUTPUT_FORMAT"
 CHOICES = ("min-confidence", "fail-on", "output-format")
 EPILOG = (
@@ -47,6 +47,7 @@ def parser() -> Parser:
     made.add_argument("--version", action="version", version=f"torchmemlint {__version__}")
     _add_rules(made.add_argument_group("rules"))
     _add_files(made.add_argument_group("files"))
+    _add_fixes(made.add_argument_group("fixes"))
     _add_output(made.add_argument_group("output"))
     _add_run(made.add_argument_group("run"))
     _add_verification(made.add_argument_group("verification (runs the flagged code)"))
@@ -90,6 +91,20 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--isolated", action="store_true", help="use no configuration file")
     group.add_argument("--show-settings", action="store_true", help="print the settings that count for the first path")
     group.add_argument("--show-files", action="store_true", help="print the files that would be checked")
+
+
+def _add_fixes(group: argparse._ArgumentGroup) -> None:
+    codes: dict[str, Any] = {"metavar": "CODES", "action": "append"}
+    group.add_argument("--fix", action="store_true", help="apply the safe fixes of the findings")
+    group.add_argument(
+        "--unsafe-fixes",
+        action=argparse.BooleanOptionalAction,
+        help="also fixes that may change what the program computes; alone, count them among the fixable",
+    )
+    group.add_argument("--diff", action="store_true", help="print what --fix would change as a patch, change nothing")
+    group.add_argument("--fixable", help="codes or prefixes that --fix may fix (default: ALL)", **codes)
+    group.add_argument("--unfixable", help="codes or prefixes that --fix leaves alone", **codes)
+    group.add_argument("--exit-non-zero-on-fix", action="store_true", help="exit with 1 also where all could be fixed")
 
 
 def _add_output(group: argparse._ArgumentGroup) -> None:
@@ -149,6 +164,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if asked.silent:
         asked.quiet = True
     _demand_verify(asked)
+    _demand_fix(asked)
     if asked.output_format is None:
         asked.output_format = _format_of(os.environ)
     return asked
@@ -176,6 +192,26 @@ def _demand_verify(asked: argparse.Namespace) -> None:
         raise SettingsError("--drop-refuted needs --verify or --evidence FILE")
 
 
+def _demand_fix(asked: argparse.Namespace) -> None:
+    """Fixing goes with linting, not with what replaces it."""
+    if asked.exit_non_zero_on_fix and not asked.fix:
+        raise SettingsError("--exit-non-zero-on-fix needs --fix")
+    if asked.exit_non_zero_on_fix and asked.exit_zero:
+        raise SettingsError("--exit-non-zero-on-fix and --exit-zero exclude each other")
+    if not (asked.fix or asked.diff):
+        return
+    flag = "--diff" if asked.diff else "--fix"
+    if asked.verify:
+        raise SettingsError(f"{flag} and --verify exclude each other: verify first, then fix")
+    for name in ("explain", "list_rules", "show_settings"):
+        if getattr(asked, name):
+            raise SettingsError(f"{flag} and --{name.replace('_', '-')} exclude each other")
+    if asked.diff and asked.statistics:
+        raise SettingsError("--diff prints a patch; --statistics does not go with it")
+    if asked.diff and asked.output_format:
+        raise SettingsError("--diff prints a patch; --output-format does not go with it")
+
+
 def flags(asked: argparse.Namespace) -> dict[str, object]:
     """The settings given on the command line, by flag name."""
     given: dict[str, object] = {}
@@ -187,6 +223,8 @@ def flags(asked: argparse.Namespace) -> dict[str, object]:
         given["severity"] = _pairs("--severity", words(asked.severity))
     if asked.force_exclude:
         given["force-exclude"] = True
+    if asked.unsafe_fixes is not None:
+        given["unsafe-fixes"] = asked.unsafe_fixes
     if asked.no_respect_gitignore:
         given["respect-gitignore"] = False
     return given

@@ -10,14 +10,21 @@ import os
 import signal
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 from torchmemlint.disk import Target
 from torchmemlint.faces.check import Checker, Choice
 from torchmemlint.faces.remembering import Carriers, Learnt, Remembered
 from torchmemlint.facts.consulted import Basis
 from torchmemlint.model import Finding
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 WORTH_A_POOL = 1_000_000
 """Bytes below which starting processes takes longer than they save."""
@@ -163,27 +170,36 @@ def _learnt(checker: Checker) -> Iterator[tuple[str, Learnt]]:
 def _pooled(
     choice: Choice, targets: Sequence[Target], processes: int, carriers: dict[str, Carriers]
 ) -> Iterator[Batch]:
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures import as_completed
     from concurrent.futures.process import BrokenProcessPool
 
-    pool = ProcessPoolExecutor(processes, initializer=_start, initargs=(choice, carriers))
     broken: list[Sequence[Target]] = []
-    try:
+    with _workers(choice, processes, carriers) as pool:
         futures = {pool.submit(_batch, batch): batch for batch in _batches(targets, processes)}
         for future in as_completed(futures):
             if isinstance(future.exception(), BrokenProcessPool):
                 broken.append(futures[future])
             else:
                 yield future.result()
+    for batch in broken:
+        yield from _alone(choice, batch, carriers)
+
+
+@contextmanager
+def _workers(choice: Choice, processes: int, carriers: dict[str, Carriers]) -> Iterator[ProcessPoolExecutor]:
+    """Processes that can check; when something goes wrong they are stopped at once."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    pool = ProcessPoolExecutor(processes, initializer=_start, initargs=(choice, carriers))
+    try:
+        yield pool
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             process.terminate()
         raise
     pool.shutdown()
-    for batch in broken:
-        yield from _alone(choice, batch, carriers)
 
 
 def _batches(targets: Sequence[Target], processes: int) -> Iterator[Sequence[Target]]:
@@ -205,3 +221,51 @@ def _alone(choice: Choice, targets: Sequence[Target], carriers: dict[str, Carrie
             return [Batch([Outcome(targets[0], problem=f"{targets[0].shown}: the process that analysed it died")], {})]
         half = len(targets) // 2
         return _alone(choice, targets[:half], carriers) + _alone(choice, targets[half:], carriers)
+
+
+# ---- anything else that is done file by file -------------------------------------------------------
+
+
+def for_each(
+    choice: Choice, work: Callable[[Checker, Item], Result], items: Sequence[Item], targets: Sequence[Target], jobs: int
+) -> Generator[Result | None, None, None]:
+    """The results of `work` on each item, in order, in as many processes as pay; None where its process died.
+
+    targets  the files that the items are about.
+    """
+    processes = min(_processes(jobs, targets), len(items))
+    if processes > 1:
+        yield from _spread(choice, work, items, processes)
+    elif items:
+        checker = Checker(choice)
+        yield from (work(checker, item) for item in items)
+
+
+def _spread(
+    choice: Choice, work: Callable[[Checker, Item], Result], items: Sequence[Item], processes: int
+) -> Iterator[Result | None]:
+    from concurrent.futures.process import BrokenProcessPool
+
+    with _workers(choice, processes, {}) as pool:
+        futures = [pool.submit(_worked, work, item) for item in items]
+        for item, future in zip(items, futures, strict=True):
+            if isinstance(future.exception(), BrokenProcessPool):
+                yield _worked_alone(choice, work, item)
+            else:
+                yield future.result()
+
+
+def _worked(work: Callable[[Checker, Item], Result], item: Item) -> Result:
+    assert _checker is not None
+    return work(_checker, item)
+
+
+def _worked_alone(choice: Choice, work: Callable[[Checker, Item], Result], item: Item) -> Result | None:
+    """Once more in a process of its own: another file may have killed the one before."""
+    from concurrent.futures.process import BrokenProcessPool
+
+    try:
+        with _workers(choice, 1, {}) as pool:
+            return pool.submit(_worked, work, item).result()
+    except BrokenProcessPool:
+        return None

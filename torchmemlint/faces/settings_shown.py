@@ -36,6 +36,9 @@ def settings_shown(settings: Settings, root: str, rules: Iterable[Rule]) -> list
         "force-exclude": settings.force_exclude,
         "respect-gitignore": settings.respect_gitignore,
         "jobs": settings.jobs or "auto",
+        "unsafe-fixes": settings.unsafe_fixes,
+        "fixable": list(settings.fixable),
+        "unfixable": list(settings.unfixable),
     }
     lines = [_row(key, value, "") for key, value in rows.items()]
     return lines + [_row(key, value, settings.origins.get(key, "default")) for key, value in chosen.items()]

@@ -22,6 +22,7 @@ from torchmemlint.rule import NOTICES
 from torchmemlint.settings import SettingsError
 from torchmemlint.source import Source
 
+Proven = cli.Proven
 Opener = Callable[[Finding], tuple[Source, Project]]
 
 

@@ -16,7 +16,8 @@ PATIENCE_S = 2.0
 class Waiting:
     """A bar on standard error, from when it takes long until the block ends."""
 
-    def __init__(self, total: int, quiet: bool = False) -> None:
+    def __init__(self, total: int, quiet: bool = False, what: str = "checking") -> None:
+        self._what = what
         self._total = total
         self._wanted = not quiet and sys.stderr.isatty() and not _unattended(os.environ)
         self._done = 0
@@ -44,7 +45,7 @@ class Waiting:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (TextColumn(self._what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
         self._task = self._bar.add_task("", total=self._total)
         self._bar.start()

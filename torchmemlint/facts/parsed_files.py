@@ -36,6 +36,22 @@ class Files(Protocol):
         """A root-relative path as the user would name it."""
 
 
+class Edited:
+    """A project's files, one of them with other content than it has."""
+
+    def __init__(self, files: Files, path: str, data: bytes) -> None:
+        self._files = files
+        self._path = path
+        self._data = data
+        self.paths = files.paths
+        self.relative = files.relative
+        self.named = files.named
+
+    def read(self, path: str) -> bytes | None:
+        """The bytes of one file."""
+        return self._data if path == self._path else self._files.read(path)
+
+
 class ParsedFiles:
     """All files of a project, parsed when asked for."""
 
@@ -49,6 +65,24 @@ class ParsedFiles:
         self._mentions: dict[str, list[str]] = {}
         self._modules: dict[str, list[tuple[tuple[str, ...], str]]] | None = None
         self._packages: set[str] = set()
+
+    def seeing(self, relative: str, data: bytes) -> ParsedFiles:
+        """The same project with other content in one of its files; what does not rest on that is not asked again."""
+        before = self.files.read(relative) if self.files is not None else None
+        if self.files is None or before is None or before == data:
+            return self
+        made = ParsedFiles(Edited(self.files, relative, data))
+        made._kept = OrderedDict((path, one) for path, one in self._kept.items() if path != relative)
+        made._kept_bytes = sum(len(one.source.data) for one in made._kept.values() if one is not None)
+        made._modules, made._packages = self._modules, self._packages
+        words = {word for word in self._mentions if (word.encode() in before) != (word.encode() in data)}
+        made._mentions = {word: paths for word, paths in self._mentions.items() if word not in words}
+        made.carriers = {
+            effect: (names, basis)
+            for effect, (names, basis) in self.carriers.items()
+            if relative not in basis.files and basis.words.isdisjoint(words)
+        }
+        return made
 
     @contextmanager
     def recording(self) -> Iterator[Consulted]:

@@ -43,6 +43,10 @@ class Project:
         """A fresh view of the same files that has inferred nothing yet."""
         return Project(shared=self.shared)
 
+    def seeing(self, path: str, data: bytes) -> Project:
+        """The same project with other content in the file that the user calls `path`."""
+        return Project(shared=self.shared.seeing(self.shared.relative(path), data))
+
     def close(self) -> None:
         """End the session: nothing that was inferred in it stays in memory, without waiting for the collector."""
         for facts in self._facts.values():
