@@ -203,7 +203,7 @@ def _demand_fix(asked: argparse.Namespace) -> None:
     flag = "--diff" if asked.diff else "--fix"
     if asked.verify:
         raise SettingsError(f"{flag} and --verify exclude each other: verify first, then fix")
-    for name in ("explain", "list_rules", "show_settings"):
+    for name in ("explain", "list_rules", "show_settings", "show_files"):
         if getattr(asked, name):
             raise SettingsError(f"{flag} and --{name.replace('_', '-')} exclude each other")
     if asked.diff and asked.statistics:
