@@ -194,6 +194,14 @@ def test_a_notebooks_places_are_those_in_its_json() -> None:
     assert issue["location"]["lines"] == {"begin": 9, "end": 9}
 
 
+def test_lines_of_a_notebook_end_with_lf_only() -> None:
+    stored = Span(Position(2, 1), Position(2, 6))
+    (finding,) = findings_in("a.py", ONE["a.py"])
+    inside = [replace(finding, path="n.ipynb", cell=1, stored=stored)]
+    (result,) = sarif_of({"n.ipynb": '\ufeff["\r",\n"ALPHA"]\n'.encode()}, inside)["results"]
+    assert result["locations"][0]["physicalLocation"]["region"]["startColumn"] == 2
+
+
 # ---- GitHub ---------------------------------------------------------------------------------------
 
 

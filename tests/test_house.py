@@ -119,6 +119,7 @@ ROOMS = (
     Room(
         "torchmemlint/faces/formats/*.py",
         (
+            "torchmemlint.document",
             "torchmemlint.faces.explain",
             "torchmemlint.faces.formats",
             "torchmemlint.faces.pages",

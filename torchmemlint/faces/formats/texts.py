@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 
+from torchmemlint.document import NOTEBOOK_SUFFIX
 from torchmemlint.faces.formats.line_hash import line_hashes
 from torchmemlint.model import Edit, Position
 from torchmemlint.source import BadFile, Source
@@ -68,9 +69,11 @@ class Texts:
 
 
 def _split(path: str, data: bytes) -> Sequence[str]:
-    if not path.endswith(".ipynb"):
+    """Lines as whoever placed the findings counted them: a notebook's JSON knows no line end but LF."""
+    notebook = path.endswith(NOTEBOOK_SUFFIX)
+    if not notebook:
         try:
             return Source(path, data).lines
         except BadFile:
             pass
-    return io.StringIO(data.decode("utf-8", "replace"), newline="").readlines()
+    return io.StringIO(data.decode("utf-8-sig", "replace"), newline="\n" if notebook else "").readlines()
