@@ -203,24 +203,24 @@ def _unpacked(data: dict[str, Any]) -> Store:
 
 
 def _finding_out(one: Finding) -> list[Any]:
-    why = [[step.message, step.path, _span_out(step.span), step.cell] for step in one.why]
+    why = [[step.message, step.path, _span_out(step.span), step.cell, _stored_out(step.stored)] for step in one.why]
     edits = [[_span_out(edit.span), edit.text, edit.cell] for edit in one.fix.edits] if one.fix else []
     fix = one.fix and [one.fix.title, one.fix.applicability.value, edits]
     names = [one.code, one.name, one.severity.value, one.confidence.value, one.message]
-    stored = one.stored and _span_out(one.stored)
-    return [one.path, _span_out(one.span), *names, why, one.symbol, fix, one.cell, stored, one.fingerprint]
+    placed = [one.cell, _stored_out(one.stored)]
+    return [one.path, _span_out(one.span), *names, why, one.symbol, fix, *placed, one.fingerprint]
 
 
 def _finding_in(data: list[Any]) -> Finding:
     path, span, code, name, severity, confidence, message, why, symbol, fix, cell, stored, fingerprint = data
-    steps = tuple(Why(text, where, _span_in(at), inside) for text, where, at, inside in why)
+    steps = tuple(Why(text, where, _span_in(at), inside, _stored_in(there)) for text, where, at, inside, there in why)
     made = None
     if fix is not None:
         edits = tuple(Edit(_span_in(at), text, inside) for at, text, inside in fix[2])
         made = Fix(fix[0], Applicability(fix[1]), edits)
     ranks = Severity(severity), Confidence(confidence)
-    place = stored and _span_in(stored)
-    return Finding(path, _span_in(span), code, name, *ranks, message, steps, symbol, made, cell, place, fingerprint)
+    placed = cell, _stored_in(stored)
+    return Finding(path, _span_in(span), code, name, *ranks, message, steps, symbol, made, *placed, fingerprint)
 
 
 def _span_out(span: Span) -> list[int]:
@@ -230,3 +230,11 @@ def _span_out(span: Span) -> list[int]:
 def _span_in(numbers: list[int]) -> Span:
     line, column, end_line, end_column = numbers
     return Span(Position(line, column), Position(end_line, end_column))
+
+
+def _stored_out(span: Span | None) -> list[int] | None:
+    return _span_out(span) if span is not None else None
+
+
+def _stored_in(numbers: list[int] | None) -> Span | None:
+    return _span_in(numbers) if numbers is not None else None

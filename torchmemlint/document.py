@@ -24,6 +24,10 @@ class BadCell:
     place: Position
 
 
+class CannotWrite(Exception):
+    """Why a change to a document's source cannot be one to its file."""
+
+
 class Document(Protocol):
     """One file, opened."""
 
@@ -36,6 +40,12 @@ class Document(Protocol):
 
     def lines(self, cell: int | None) -> Sequence[str]:
         """The lines that findings count: those of a cell, or of the file. Raises BadFile."""
+
+    def fixable(self, source: Source, finding: Finding) -> Finding:
+        """A finding in a source, this one or what fixes have made of it, without a fix that the file cannot take."""
+
+    def with_source(self, data: bytes) -> bytes:
+        """The file with this for its source, and all else as it is. Raises CannotWrite."""
 
     def bad_cells(self) -> Sequence[BadCell]:
         """What keeps the source from being Python, where that can be told cell by cell."""
@@ -55,6 +65,12 @@ class Script:
 
     def lines(self, cell: int | None) -> Sequence[str]:
         return self.source.lines
+
+    def fixable(self, source: Source, finding: Finding) -> Finding:
+        return finding
+
+    def with_source(self, data: bytes) -> bytes:
+        return data
 
     def bad_cells(self) -> Sequence[BadCell]:
         return ()

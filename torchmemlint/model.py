@@ -144,12 +144,18 @@ class Fix:
 
 @dataclass(frozen=True)
 class Why:
-    """One step of the chain of reasons behind a finding, with its place; in a notebook `span` counts within `cell`."""
+    """One step of the chain of reasons behind a finding, with its place; `cell` and `stored` as in a finding."""
 
     message: str
     path: str
     span: Span
     cell: int | None = None
+    stored: Span | None = None
+
+    @property
+    def in_file(self) -> Span:
+        """Where the step stands in the file as it is on disk."""
+        return self.stored or self.span
 
     @property
     def where(self) -> str:

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from torchmemlint.document import BadCell
+from torchmemlint.document import BadCell, CannotWrite
 from torchmemlint.model import Edit, Finding, Fix, Position, Span, Why
 from torchmemlint.notebook.magics import is_python, stand_ins
 from torchmemlint.notebook.stored import Cell, Stored
-from torchmemlint.notebook.writing import CannotWrite, rewritten
+from torchmemlint.notebook.writing import rewritten
 from torchmemlint.source import BadFile, Source
 
 COOKIE = "-*- coding: utf-8 -*-"
@@ -60,7 +60,7 @@ class Notebook:
         parts = [f"{self._mark} notebook {COOKIE}\n"]
         for section in self._sections:
             parts += [section.head, *section.lines]
-        return Source(self.path, "".join(parts).encode())
+        return Source(self.path, "".join(parts).encode("utf-8", "surrogatepass"))
 
     @cached_property
     def _sections(self) -> list[_Section]:
@@ -73,14 +73,14 @@ class Notebook:
         if replaced is None:
             return None
         head = f"{self._mark} cell {cell.number}\n"
-        if cell.number in self._bare or not _can_be_written(cell.text):
+        if cell.number in self._bare:
             return _Section(cell, head, ("\n",) * len(own), own, {}, bare=True)
         magics: dict[str, int] = {}
         lines = []
         for row, line in enumerate(own):
             text, end = _parted(line)
             if row in replaced:
-                mark = f"{self._mark} line {cell.number}.{row + 1}"
+                mark = f"{self._mark} line {cell.number}.{len(magics) + 1}"
                 magics[mark] = row
                 text = f"{replaced[row]}  {mark}"
             lines.append(text + (end or "\n"))
@@ -99,7 +99,8 @@ class Notebook:
         """The cells that are no Python by themselves."""
         found = []
         for section, head in zip(self._sections, self._heads, strict=True):
-            alone = Source(self.path, "".join([section.head, *section.lines]).encode())
+            text = "".join([section.head, *section.lines])
+            alone = Source(self.path, text.encode("utf-8", "surrogatepass"))
             try:
                 _ = alone.screen or alone.tree
             except BadFile as error:
@@ -119,16 +120,17 @@ class Notebook:
 
     def placed(self, finding: Finding) -> Finding:
         """A finding in the module as one in its cell."""
+        finding = self.fixable(self.source, finding)
         start = self._located(finding.span.start)
         if start is None:
             return finding
         number, first = start
-        section, last = self._sections[number], self._within(number, finding.span.end)
+        span = Span(first, self._within(number, finding.span.end))
         return replace(
             finding,
-            span=Span(first, last),
-            cell=section.cell.number,
-            stored=Span(self._in_file(section, first), self._in_file(section, last, end=last > first)),
+            span=span,
+            cell=self._sections[number].cell.number,
+            stored=self._in_file(number, span),
             why=tuple(self._placed_step(step) for step in finding.why),
             fix=self._placed_fix(finding.fix) if finding.fix else None,
         )
@@ -146,7 +148,7 @@ class Notebook:
             return step
         number, first = start
         span = Span(first, self._within(number, step.span.end))
-        return replace(step, span=span, cell=self._sections[number].cell.number)
+        return replace(step, span=span, cell=self._sections[number].cell.number, stored=self._in_file(number, span))
 
     def _placed_fix(self, fix: Fix) -> Fix:
         edits = []
@@ -170,26 +172,34 @@ class Notebook:
         line = place.line - self._heads[number]
         return Position(line, place.column) if line <= rows else Position(rows + 1, 0)
 
-    def _in_file(self, section: _Section, place: Position, end: bool = False) -> Position:
-        row = min(place.line - 1, len(section.own))
-        column = min(place.column, len(section.own[row])) if row < len(section.own) else 0
-        index = sum(len(line) for line in section.own[:row]) + column
-        return self._stored.place(self._stored.offset(section.cell, index, end))
+    def _in_file(self, number: int, span: Span) -> Span:
+        """A stretch of a section's cell in the file's text."""
+        cell = self._sections[number].cell
+        first, last = (self._index(number, place) for place in (span.start, span.end))
+        start, end = self._stored.offset(cell, first), self._stored.offset(cell, last, end=last > first)
+        return Span(self._stored.place(start), self._stored.place(end))
+
+    def _index(self, number: int, place: Position) -> int:
+        """A place in a section's cell as a number of characters of it."""
+        own = self._sections[number].own
+        above = sum(len(line) for line in own[: place.line - 1])
+        return above + (min(place.column, len(own[place.line - 1])) if place.line <= len(own) else 0)
 
     # ---- changes ----------------------------------------------------------------------------------
 
-    def touches_magic(self, source: Source, fix: Fix) -> bool:
-        """Whether a fix to the module, or to what has become of it, changes a line that stands for one of IPython's."""
-        for edit in fix.edits:
-            first, last = edit.span.start, edit.span.end
-            if first == last and first.column == 0 and (not edit.text.strip() or edit.text.endswith("\n")):
-                continue  # a line above it, or its indentation
-            touched = source.lines[first.line - 1 : last.line - (last.column == 0 and last > first)]
-            if any(f"{self._mark} line " in line for line in touched):
-                return True
-        return False
+    def fixable(self, source: Source, finding: Finding) -> Finding:
+        """A finding in the module, or in what has become of it, without a fix that changes a line of IPython's."""
+        touched = finding.fix is not None and any(self._touches_magic(source, edit) for edit in finding.fix.edits)
+        return replace(finding, fix=None) if touched else finding
 
-    def with_module(self, data: bytes) -> bytes:
+    def _touches_magic(self, source: Source, edit: Edit) -> bool:
+        first, last = edit.span.start, edit.span.end
+        if first == last and first.column == 0 and (not edit.text.strip() or edit.text.endswith("\n")):
+            return False  # a line above it, or its indentation
+        lines = source.lines[first.line - 1 : last.line - (last.column == 0 and last > first)]
+        return any(f"{self._mark} line " in line for line in lines)
+
+    def with_source(self, data: bytes) -> bytes:
         """The notebook's file with its module changed to this; all else stays as it is. Raises CannotWrite."""
         changes = []
         for section, new in zip(self._sections, self._by_section(data.decode()), strict=True):
@@ -247,7 +257,9 @@ def _again(section: _Section, row: int | None, stand_in: str, above: list[str]) 
         raise CannotWrite("the fix changes a line that is IPython's")
     old = section.own[row].strip()
     indent = stand_in[: len(stand_in) - len(stand_in.lstrip())]
-    if old.startswith("%%") and (indent or above != list(section.own[:row])):
+    before = list(section.own[:row])
+    opens = old.startswith("%%") and not any(line.strip() and not line.lstrip().startswith("#") for line in before)
+    if opens and (indent or above != before):
         raise CannotWrite("the fix writes above the cell's magic")
     return indent + old
 
@@ -258,11 +270,3 @@ def _parted(line: str) -> tuple[str, str]:
         if line.endswith(end):
             return line.removesuffix(end), end
     return line, ""
-
-
-def _can_be_written(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

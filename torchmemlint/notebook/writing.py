@@ -15,10 +15,6 @@ from itertools import accumulate
 from torchmemlint.notebook.stored import Cell, Stored
 
 
-class CannotWrite(Exception):
-    """Why a change to the module cannot be one to the notebook."""
-
-
 @dataclass(frozen=True)
 class _Line:
     """One line of a cell: its text, the JSON of it, and the JSON between it and the next one."""

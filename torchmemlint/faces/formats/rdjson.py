@@ -36,7 +36,7 @@ def _diagnostic(finding: Finding, results: Results) -> dict[str, Any]:
     }
     if finding.why:
         diagnostic["related_locations"] = [
-            {"message": one_line(why.message), "location": _location(why.path, why.span, results)}
+            {"message": one_line(why.message), "location": _location(why.path, why.in_file, results)}
             for why in finding.why
         ]
     if suggestion := _suggestion(finding, results):

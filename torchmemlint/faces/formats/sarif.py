@@ -121,7 +121,7 @@ def _location(finding: Finding, results: Results) -> dict[str, Any]:
 
 def _related(number: int, why: Why, results: Results) -> dict[str, Any]:
     message = {"text": _sentence(why.message)}
-    return {"id": number, "physicalLocation": _physical(why.path, why.span, results), "message": message}
+    return {"id": number, "physicalLocation": _physical(why.path, why.in_file, results), "message": message}
 
 
 def _physical(path: str, span: Span, results: Results) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from torchmemlint.faces.formats.results import Results
-from torchmemlint.model import Finding, Position
+from torchmemlint.model import Finding, where
 
 COUNTS = {"error": "errors", "warning": "warnings", "info": "infos"}
 
@@ -22,14 +22,13 @@ def said(finding: Finding) -> str:
 
 def place(finding: Finding, results: Results) -> str:
     """Where it is, as a person would look it up."""
-    cell = f"cell {finding.cell}:" if finding.cell is not None else ""
-    return f"{results.named(finding.path)}:{cell}{_row_and_column(finding.span.start)}"
+    return where(results.named(finding.path), finding.cell, finding.span.start)
 
 
 def details(finding: Finding, results: Results) -> Iterator[str]:
     """The chain of reasons, the fix, and what was measured, a line each."""
     for why in finding.why:
-        yield f"why: {one_line(why.message)} ({results.named(why.path)}:{_row_and_column(why.span.start)})"
+        yield f"why: {one_line(why.message)} ({where(results.named(why.path), why.cell, why.span.start)})"
     if finding.fix:
         yield f"fix: {one_line(finding.fix.title)} ({finding.fix.applicability.value})"
     if finding in results.notes:
@@ -45,7 +44,3 @@ def counts(results: Results) -> str:
     parts = [f"{number} {word if number == 1 else COUNTS[word]}" for word, number in by_severity.items()]
     number = len(results.findings)
     return f"{number} finding{'s' * (number != 1)} ({', '.join(parts)}) in {files}"
-
-
-def _row_and_column(position: Position) -> str:
-    return f"{position.line}:{position.column + 1}"
