@@ -110,7 +110,7 @@ def without(source: Any, line: str) -> Any:
 def test_odd_but_valid_json_is_kept() -> None:
     text = (
         '\ufeff{"nbformat":4 ,"cells": [ {"source" : ["a = \\u0031\\n" ,\r\n\t"b = \\"\\/x\\"\\n","", "c = ", '
-        '"3\\nd = 4"],"outputs":[{"data":{"text/html":"<\\/script>\\ud83d\\ude00"}}], "cell_type":"code"} ] , "x":1.50}\r\n'
+        '"3\\nd = 4"],"outputs":[{"data":{"text/html":"<\\/script>\\ud83d\\ude00"}}], "cell_type":"code"} ]}\r\n'
     )
     assert changed(text, "d = 4", "d = 5") == text.replace("d = 4", "d = 5")
     assert changed(text, "d = 4", "d = 4\ne = 5") == text.replace("d = 4", "d = 4\\ne = 5")
