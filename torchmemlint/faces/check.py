@@ -119,7 +119,7 @@ class Checker:
         edited  the project's other files are to see this content too, not what is on disk.
         """
         settings, root = self.settings_of(target), self.root(_folder(target))
-        inside = _relative(target.path, settings.base)
+        inside = self.inside(target)
         rules = [rule for rule in load_rules() if _wanted(rule, settings, inside)]
         called = as_shown(target.path)
         project = self.project(root).seeing(called, data) if edited else self.project(root)
@@ -141,13 +141,17 @@ class Checker:
             try:
                 comments = Suppressions(source.lines)
             except BadFile:
-                return kept
+                return [_weighed(one, settings) for one in kept]
             kept = [one for one in kept if one.code == INTERNAL_ERROR or not comments.silence(one, noqa)]
             if judging and all(one.code not in (INTERNAL_ERROR, BAD_FILE) for one in found):
                 judged = Judged(found, ran, self._rules, self._notices, noqa, settings.require_reason)
                 about = fingerprinted(source, stale(source.path, source.lines, comments, judged))
                 kept = sorted([*kept, *about], key=lambda one: one.order)
         return [_weighed(one, settings) for one in kept]
+
+    def inside(self, target: Target) -> str:
+        """What the patterns of a file's settings are held against."""
+        return _relative(target.path, self.settings_of(target).base)
 
     def opened(self, path: str, data: bytes | None = None) -> tuple[Source, Project]:
         """A file as it was linted, and its project; `data` where it is not on disk. Raises OSError."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torchmemlint.disk import Found, Target
     from torchmemlint.faces.check import Checker, Choice
     from torchmemlint.faces.fixing import Fixer
+    from torchmemlint.faces.narrowing import Narrowing
     from torchmemlint.faces.pool import Outcome
     from torchmemlint.faces.verifying import Proven
     from torchmemlint.settings import Settings
@@ -107,6 +108,7 @@ def _check(asked: argparse.Namespace) -> int:
     from torchmemlint.disk import common_folder
     from torchmemlint.faces.check import Checker, Choice
     from torchmemlint.faces.fixing import Fixer
+    from torchmemlint.faces.narrowing import Narrowing
 
     started = time.time()
     paths = list(asked.paths) or ["."]
@@ -121,12 +123,13 @@ def _check(asked: argparse.Namespace) -> int:
         return _show_files(asked, checker, paths)
     settings = checker.settings(shared)
     _demand_a_place(asked, settings.output_format)
+    narrowing = Narrowing(asked, checker)
 
     def lint(text: bytes | None) -> _Run:
         if text is not None:
-            run = _standard_input(asked, checker, text)
+            run = _standard_input(asked, checker, narrowing, text)
         else:
-            run = _files(asked, checker, choice, paths)
+            run = _files(asked, checker, narrowing, choice, paths)
         if asked.evidence and not asked.verify and not run.stopped:
             _recall(asked, checker, run)
         run.started = started
@@ -135,7 +138,7 @@ def _check(asked: argparse.Namespace) -> int:
     run = lint(sys.stdin.buffer.read() if paths == ["-"] else None)
     if not run.stopped:
         run = _fix(asked, run, Fixer(checker, choice, settings.jobs, asked.quiet), lint)
-    return _answer(asked, checker, settings, run)
+    return _answer(asked, checker, settings, run, narrowing)
 
 
 def _fix(asked: argparse.Namespace, run: _Run, fixer: Fixer, lint: Callable[[bytes | None], _Run]) -> _Run:
@@ -160,7 +163,7 @@ def _fix(asked: argparse.Namespace, run: _Run, fixer: Fixer, lint: Callable[[byt
     return run
 
 
-def _answer(asked: argparse.Namespace, checker: Checker, settings: Settings, run: _Run) -> int:
+def _answer(asked: argparse.Namespace, checker: Checker, settings: Settings, run: _Run, narrowing: Narrowing) -> int:
     """Reports, and says with which status to exit."""
     try:
         if asked.dry_run and not run.stopped:
@@ -175,6 +178,8 @@ def _answer(asked: argparse.Namespace, checker: Checker, settings: Settings, run
     if run.stopped:
         warn(run.stopped)
         return INTERRUPTED
+    for line in narrowing.concluded():
+        remark(asked, [[(line, "")]])
     if run.problems:
         return FAILED
     if asked.exit_zero or asked.dry_run:
@@ -254,7 +259,7 @@ def _show_files(asked: argparse.Namespace, checker: Checker, paths: Sequence[str
     return FAILED if found.problems else CLEAN
 
 
-def _standard_input(asked: argparse.Namespace, checker: Checker, data: bytes) -> _Run:
+def _standard_input(asked: argparse.Namespace, checker: Checker, narrowing: Narrowing, data: bytes) -> _Run:
     from torchmemlint.disk import Target
     from torchmemlint.faces.pool import Outcome
 
@@ -263,7 +268,7 @@ def _standard_input(asked: argparse.Namespace, checker: Checker, data: bytes) ->
     if name and checker.forced_out(target.path):
         run = _Run([], [], 0, [])
     else:
-        run = _gather(checker, [Outcome(target, tuple(checker.check(target, data)))])
+        run = _gather(checker, narrowing.narrowed([Outcome(target, tuple(checker.check(target, data)))]))
     run.target, run.standard_input = target, data
     return run
 
@@ -277,19 +282,24 @@ def _discovered(asked: argparse.Namespace, checker: Checker, paths: Sequence[str
     return found
 
 
-def _files(asked: argparse.Namespace, checker: Checker, choice: Choice, paths: Sequence[str]) -> _Run:
+def _files(
+    asked: argparse.Namespace, checker: Checker, narrowing: Narrowing, choice: Choice, paths: Sequence[str]
+) -> _Run:
     from torchmemlint.faces.pool import Interrupted, check_all
     from torchmemlint.faces.waiting import Waiting
 
     found = _discovered(asked, checker, paths)
-    for folder in sorted({os.path.dirname(target.path) for target in found.targets}):
+    folders = sorted({os.path.dirname(target.path) for target in found.targets})
+    for folder in folders:
         checker.settings(folder)  # a mistake in any configuration file is said before anything is linted
+    narrowing.prepare(folders)
     jobs = checker.settings(choice.otherwise).jobs
     try:
         with Waiting(len(found.targets), asked.quiet) as waiting:
-            run = _gather(checker, check_all(choice, found.targets, jobs, waiting.advance))
+            outcomes = check_all(choice, found.targets, jobs, waiting.advance)
+        run = _gather(checker, narrowing.narrowed(outcomes))
     except Interrupted as stopped:
-        run = _gather(checker, stopped.outcomes)
+        run = _gather(checker, narrowing.narrowed(stopped.outcomes))
         run.stopped = f"interrupted: {run.checked} of {len(found.targets)} files were checked"
     run.problems[:0] = found.problems
     return run

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torchmemlint import __version__
 
 if TYPE_CHECKING:
+    from torchmemlint.faces.adopting import Baselines
     from torchmemlint.faces.check import Checker, Choice
     from torchmemlint.model import Finding
 
@@ -31,7 +32,7 @@ class Plugin:
     extra_flags: ClassVar[dict[str, object]] = {}
 
     _given: ClassVar[dict[str, Any]] = {}
-    _checkers: ClassVar[dict[type[Plugin], Checker]] = {}
+    _checkers: ClassVar[dict[type[Plugin], tuple[Checker, Baselines]]] = {}
 
     def __init__(self, tree: ast.AST, filename: str = "-", lines: Iterable[str] = ()) -> None:
         self._filename = filename
@@ -72,22 +73,24 @@ class Plugin:
     def _findings(self) -> list[Finding]:
         from torchmemlint.disk import Target
 
-        checker = self._checker()
+        checker, baselines = self._checker()
         on_disk = self._filename not in STDIN
         shown = os.path.normpath(self._filename) if on_disk else "-"
         target = Target(os.path.abspath(shown), shown) if on_disk else Target("-", "-")
         findings = checker.check(target, _bytes(target.path, self._lines), Plugin._given.get("noqa", True))
-        return [finding for finding in findings if self._mine(finding.code)]
+        return [one for one in baselines.new(target, findings) if self._mine(one.code)]
 
     def _mine(self, code: str) -> bool:
         return not code.startswith(OPT_IN)
 
-    def _checker(self) -> Checker:
+    def _checker(self) -> tuple[Checker, Baselines]:
+        from torchmemlint.faces.adopting import Baselines
         from torchmemlint.faces.check import Checker
 
         kind = type(self)
         if kind not in Plugin._checkers:
-            Plugin._checkers[kind] = Checker(self._choice())
+            checker = Checker(self._choice())
+            Plugin._checkers[kind] = checker, Baselines(checker)
         return Plugin._checkers[kind]
 
     def _choice(self) -> Choice:

@@ -46,6 +46,7 @@ def parser() -> Parser:
     made.add_argument("paths", nargs="*", metavar="PATH", help="files and folders; `-` for standard input (default: .)")
     made.add_argument("--version", action="version", version=f"torchmemlint {__version__}")
     _add_rules(made.add_argument_group("rules"))
+    _add_adoption(made.add_argument_group("only what is new"))
     _add_files(made.add_argument_group("files"))
     _add_fixes(made.add_argument_group("fixes"))
     _add_output(made.add_argument_group("output"))
@@ -74,6 +75,15 @@ def _add_rules(group: argparse._ArgumentGroup) -> None:
         help="print the documentation of rules, by codes, prefixes or names, comma-separated, or `all`",
     )
     group.add_argument("--list-rules", action="store_true", help="list the rules")
+
+
+def _add_adoption(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--baseline", metavar="FILE", help="leave out the findings that this baseline knows")
+    group.add_argument("--no-baseline", action="store_true", help="report also what the configured baseline knows")
+    group.add_argument(
+        "--write-baseline", metavar="FILE", help="make a baseline of the findings; take out of one what is gone"
+    )
+    group.add_argument("--accept-new", action="store_true", help="let --write-baseline also take in what is new")
 
 
 def _add_files(group: argparse._ArgumentGroup) -> None:
@@ -165,6 +175,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         asked.quiet = True
     _demand_verify(asked)
     _demand_fix(asked)
+    _demand_baseline(asked)
     if asked.output_format is None:
         asked.output_format = _format_of(os.environ)
     return asked
@@ -179,6 +190,24 @@ def _format_of(environment: Mapping[str, str]) -> str | None:
         near = meant(named, OUTPUT_FORMATS)
         raise SettingsError(f"{FORMAT_VARIABLE}: `{named}` is none of {', '.join(OUTPUT_FORMATS)}{near}")
     return named
+
+
+def _demand_baseline(asked: argparse.Namespace) -> None:
+    """Flags on baselines that exclude each other."""
+    if asked.accept_new and not asked.write_baseline:
+        raise SettingsError("--accept-new needs --write-baseline FILE")
+    for one, others in (("baseline", ("no_baseline",)), ("write_baseline", ("no_baseline", "fix", "diff", "dry_run"))):
+        for other in others:
+            if getattr(asked, one) and getattr(asked, other):
+                raise SettingsError(f"--{one} and --{other} exclude each other".replace("_", "-"))
+    if (
+        asked.write_baseline
+        and asked.baseline
+        and os.path.abspath(asked.baseline) != os.path.abspath(asked.write_baseline)
+    ):
+        raise SettingsError("--baseline and --write-baseline name different files")
+    if asked.write_baseline and "-" in asked.paths and not asked.stdin_filename:
+        raise SettingsError("--write-baseline needs --stdin-filename to call standard input by")
 
 
 def _demand_verify(asked: argparse.Namespace) -> None:
@@ -219,6 +248,8 @@ def flags(asked: argparse.Namespace) -> dict[str, object]:
         value = getattr(asked, key.replace("-", "_"))
         if value is not None:
             given[key] = words(value) if key in LISTS else value
+    if asked.baseline or asked.no_baseline:
+        given["baseline"] = os.path.abspath(asked.baseline) if asked.baseline else ""
     if asked.severity:
         given["severity"] = _pairs("--severity", words(asked.severity))
     if asked.force_exclude:
