@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from torchmemlint.faces.frames import Line
 from torchmemlint.faces.full import full
+from torchmemlint.faces.report import concise, counted, statistics
 from torchmemlint.model import Applicability, Confidence, Edit, Finding, Fix, Position, Severity, Span, Why
 
 TEXTS = {
@@ -40,10 +42,14 @@ def lines(path: str, cell: int | None) -> Sequence[str]:
     return TEXTS.get(path, "").splitlines(keepends=True)
 
 
+def plain(line: Line) -> str:
+    return "".join(text for text, _ in line)
+
+
 def told(*findings: Finding, width: int = 100, notes: dict[Finding, str] | None = None) -> list[str]:
     about = [("more", "see there")]
     rows = full(findings, lines, width, notes or {}, lambda finding: about)
-    return ["".join(text for text, _ in row) for row in rows]
+    return [plain(row) for row in rows]
 
 
 def test_a_finding_with_reasons_in_two_files() -> None:
@@ -138,7 +144,7 @@ def test_cells_of_a_notebook_are_texts_of_their_own() -> None:
     why = (Why("loop", "n.ipynb", span(1, 0, 16), 3), Why("output of `sum`", "n.ipynb", span(2, 11, 18), 1))
     finding = replace(FINDING, path="n.ipynb", cell=3, span=span(2, 4, 20), why=why, fix=None)
     rows = full([finding], lambda path, cell: cells[cell or 0].splitlines(keepends=True), 100)
-    assert ["".join(text for text, _ in row) for row in rows] == [
+    assert [plain(row) for row in rows] == [
         "TML302 `total` sums `loss`",
         " --> n.ipynb:cell 3:2:5 (warning, high confidence)",
         "  |",
@@ -152,3 +158,17 @@ def test_cells_of_a_notebook_are_texts_of_their_own() -> None:
         "  |            ------- output of `sum`",
         "",
     ]
+
+
+def test_what_can_be_fixed_is_marked() -> None:
+    other = replace(FINDING, fix=None, message="`other`")
+    third = replace(FINDING, code="TML101", name="empty-cache-in-hot-path")
+    findings, fixable = [FINDING, other, third, third], {FINDING}
+    heads = [row for row in full(findings, lines, 100, fixable=fixable) if row and row[0][0].startswith("TML")]
+    assert [plain(head)[:12] for head in heads] == ["TML302 [*] `", "TML302 `othe", *2 * ["TML101 `tota"]]
+    assert plain(concise([FINDING], fixable=fixable)[0]).startswith("train.py:3:5: TML302 [*] [high] `")
+    assert [row["fixable_count"] for row in counted(findings, fixable)] == [0, 1]
+    shown = [plain(row) for row in statistics(findings, fixable)]
+    assert shown == ["     2  TML101  [ ]  empty-cache-in-hot-path", "     2  TML302  [-]  loss-accumulated-with-graph"]
+    assert plain(statistics([FINDING], fixable)[0])[8:19] == "TML302  [*]"
+    assert plain(statistics([other])[0]) == "     1  TML302  loss-accumulated-with-graph"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from torchmemlint.faces import frames
 from torchmemlint.faces.frames import GUTTER, Label, Line
-from torchmemlint.faces.report import NO_NOTES, STYLES, Notes, coded
+from torchmemlint.faces.report import NO_NOTES, NONE, STYLES, Fixable, Notes, coded
 from torchmemlint.model import Applicability, Edit, Finding, Fix, where
 
 Lines = Callable[[str, int | None], Sequence[str]]
@@ -32,7 +32,12 @@ OFFERED = {
 
 
 def full(
-    findings: Iterable[Finding], lines: Lines, width: int, notes: Notes = NO_NOTES, about: About = lambda finding: ()
+    findings: Iterable[Finding],
+    lines: Lines,
+    width: int,
+    notes: Notes = NO_NOTES,
+    about: About = lambda finding: (),
+    fixable: Fixable = NONE,
 ) -> list[Line]:
     """The report, for a screen of so many cells."""
     report: list[Line] = []
@@ -40,12 +45,14 @@ def full(
     for finding in findings:
         once = about(finding) if finding.code not in met else ()
         met.add(finding.code)
+        message = frames.printable(" ".join(finding.message.split()))
+        report.append([*coded(finding, fixable), (message, "bold")])
         report += [*_Told(finding, lines, width).told(notes.get(finding, ""), once), []]
     return report
 
 
 class _Told:
-    """One finding on its way to lines of text."""
+    """One finding on its way to lines of text, those below its headline."""
 
     def __init__(self, finding: Finding, lines: Lines, width: int) -> None:
         self._finding = finding
@@ -59,7 +66,6 @@ class _Told:
 
     def told(self, measured: str, once: Iterable[tuple[str, str]]) -> Iterator[Line]:
         finding = self._finding
-        yield [*coded(finding), (frames.printable(" ".join(finding.message.split())), "bold")]
         sure = f" ({finding.severity.value}, {finding.confidence.value} confidence)"
         yield [*self._arrow("-->", finding.where), (sure, "bright_black")]
         yield from self._frames()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -18,6 +18,10 @@ from torchmemlint.model import Edit, Finding, Fix, Position, Why
 Notes = Mapping[Finding, str]
 """What was measured of findings, in one line each."""
 NO_NOTES: Notes = MappingProxyType({})
+Fixable = Container[Finding]
+"""The findings that `--fix` would fix as things are set."""
+NONE: Fixable = ()
+FIXABLE = "[*]"
 
 STYLES = {"error": "bold red", "warning": "bold yellow", "info": "bold cyan"}
 
@@ -80,10 +84,11 @@ def as_json_lines(objects: Iterable[dict[str, Any]]) -> str:
     return "".join(json.dumps(one) + "\n" for one in objects)
 
 
-def concise(findings: Iterable[Finding], notes: Notes = NO_NOTES) -> list[Line]:
+def concise(findings: Iterable[Finding], notes: Notes = NO_NOTES, fixable: Fixable = NONE) -> list[Line]:
     """One line a finding."""
     return [
-        [*_headline(finding), (f"; {notes[finding]}" if finding in notes else "", "magenta")] for finding in findings
+        [*_headline(finding, fixable), (f"; {notes[finding]}" if finding in notes else "", "magenta")]
+        for finding in findings
     ]
 
 
@@ -101,29 +106,52 @@ def _plural(word: str, count: int) -> str:
     return word if word == "info" or count == 1 else f"{word}s"
 
 
-def counted(findings: Iterable[Finding]) -> list[dict[str, Any]]:
-    """How often each rule fired, most often first."""
+def counted(findings: Sequence[Finding], fixable: Fixable = NONE) -> list[dict[str, Any]]:
+    """How often each rule fired, most often first, and how many of its findings `--fix` fixes."""
     counts = Counter((finding.code, finding.name) for finding in findings)
+    marked = Counter(finding.code for finding in findings if finding in fixable)
     order = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return [{"code": code, "name": name, "count": count} for (code, name), count in order]
-
-
-def statistics(findings: Iterable[Finding]) -> list[Line]:
     return [
-        [(f"{row['count']:>6}  ", ""), (row["code"], "bold"), (f"  {row['name']}", "")] for row in counted(findings)
+        {"code": code, "name": name, "count": count, "fixable_count": marked[code]} for (code, name), count in order
     ]
 
 
-def coded(finding: Finding) -> Line:
-    """A finding's code, which leads to its page where the terminal can."""
-    return [(finding.code, f"{STYLES[finding.severity.value]} link {rule_url(finding.code)}"), (" ", "")]
+def statistics(findings: Sequence[Finding], fixable: Fixable = NONE) -> list[Line]:
+    """The same in columns, with ruff's marks: `[*]` where all can be fixed, `[-]` where some can."""
+    rows = counted(findings, fixable)
+    marked = any(row["fixable_count"] for row in rows)
+    return [
+        [
+            (f"{row['count']:>6}  ", ""),
+            (row["code"], "bold"),
+            (f"  {_share(row)}" if marked else "", "cyan"),
+            (f"  {row['name']}", ""),
+        ]
+        for row in rows
+    ]
 
 
-def _headline(finding: Finding) -> Line:
+def _share(row: dict[str, Any]) -> str:
+    if row["fixable_count"] == row["count"]:
+        return FIXABLE
+    return "[-]" if row["fixable_count"] else "[ ]"
+
+
+def coded(finding: Finding, fixable: Fixable = NONE) -> Line:
+    """A finding's code, which leads to its page where the terminal can, and whether `--fix` fixes it."""
+    mark = f"{FIXABLE} " if finding in fixable else ""
+    return [
+        (finding.code, f"{STYLES[finding.severity.value]} link {rule_url(finding.code)}"),
+        (" ", ""),
+        (mark, "cyan"),
+    ]
+
+
+def _headline(finding: Finding, fixable: Fixable) -> Line:
     return [
         (printable(finding.path), "bold"),
         (f"{finding.where.removeprefix(finding.path)}: ", "bright_black"),
-        *coded(finding),
+        *coded(finding, fixable),
         (f"[{finding.confidence.value}] ", ""),
         (printable(" ".join(finding.message.split())), ""),
     ]
