@@ -83,7 +83,7 @@ def test_odd_but_fine_files_are_clean(tmp_path: Path, data: bytes) -> None:
 def test_columns_count_characters_in_any_encoding(tmp_path: Path, data: bytes) -> None:
     write(tmp_path, odd_py=data)
     done = lint(*ISOLATED, "--output-format", "concise", "odd.py", cwd=tmp_path)
-    assert done.stdout == "odd.py:3:10: TML181 [high] `ALPHA` is here\n"
+    assert done.stdout == "odd.py:3:10: TML181 [*] [high] `ALPHA` is here\n"
 
 
 def test_a_missing_path(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     done = lint(*ISOLATED, "--output-format", "concise", ".", cwd=tmp_path)
     assert done.returncode == 2
     assert [line.split(":")[:2] for line in done.stderr.splitlines()] == [["error", " gone.py"], ["error", " loop.py"]]
-    assert done.stdout == "good.py:2:1: TML181 [high] `ALPHA` is here\n"
+    assert done.stdout == "good.py:2:1: TML181 [*] [high] `ALPHA` is here\n"
     assert lint(*ISOLATED, "--exit-zero", ".", cwd=tmp_path).returncode == 2
 
 

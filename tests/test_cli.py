@@ -91,7 +91,7 @@ def test_text_shows_the_place_the_reasons_and_the_fix(tmp_path: Path) -> None:
     write(tmp_path, a_py='import torch\nx = 1\nif x:\n\ty = "日本"; ALPHA(\n\t\t1)\n')
     done = lint(*ISOLATED, "a.py", cwd=tmp_path)
     assert done.stdout.splitlines() == [
-        "TML181 `ALPHA` is here",
+        "TML181 [*] `ALPHA` is here",
         " --> a.py:4:12 (warning, high confidence)",
         "  |",
         "1 | import torch",
@@ -168,11 +168,15 @@ def test_json_lines_concise_and_statistics(tmp_path: Path) -> None:
     lines = lint(*ISOLATED, "--output-format", "concise", ".", cwd=tmp_path).stdout.splitlines()
     assert lines[1] == "a.py:3:1: TML182 [medium] `BETA` is here" and len(lines) == 3
     counts = lint(*ISOLATED, "--statistics", ".", cwd=tmp_path)
-    assert (counts.returncode, counts.stdout) == (1, "     2  TML181  word-alpha\n     1  TML182  word-beta\n")
+    assert (counts.returncode, counts.stdout) == (
+        1,
+        "     2  TML181  [*]  word-alpha\n     1  TML182  [ ]  word-beta\n",
+    )
     assert lint_json(*ISOLATED, "--statistics", ".", cwd=tmp_path)[0] == {
         "code": "TML181",
         "name": "word-alpha",
         "count": 2,
+        "fixable_count": 2,
     }
 
 

@@ -67,7 +67,7 @@ def test_safe_fixes_are_applied_and_counted(fix: Command) -> None:
     assert done.err.splitlines() == [
         "Fixed 3 findings in 2 files",
         "Found 1 finding (1 error) in 4 files",
-        "[*] 1 fixable with --fix --unsafe-fixes",
+        "1 fixable with --fix --unsafe-fixes",
     ]
     assert fix("--fix", ".").err.startswith("Found 1 finding")
 

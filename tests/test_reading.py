@@ -26,7 +26,7 @@ def train(model, loader, optimizer):
         total += loss
     return float(total)
 """
-CLOSING = "Found 1 finding (1 warning) in 1 file\n"
+CLOSING = "Found 1 finding (1 warning) in 1 file\n[*] 1 fixable with --fix\n"
 
 
 @pytest.fixture(autouse=True)

@@ -202,7 +202,7 @@ def test_fail_on_and_formats_come_from_the_file(tmp_path: Path) -> None:
     write(tmp_path, a_py="import torch\nALPHA\n")
     (tmp_path / "torchmemlint.toml").write_text("fail-on = 'error'\noutput-format = 'concise'\n")
     done = lint("a.py", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (0, "a.py:2:1: TML181 [high] `ALPHA` is here\n")
+    assert (done.returncode, done.stdout) == (0, "a.py:2:1: TML181 [*] [high] `ALPHA` is here\n")
     assert lint("--fail-on", "warning", "a.py", cwd=tmp_path).returncode == 1
 
 

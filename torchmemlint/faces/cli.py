@@ -83,7 +83,7 @@ class _Run:
     notes, evidence  what was measured of findings: a line for people, an object for programs.
     warnings  what stops nothing.
     patch  what would be fixed, where that was asked for.
-    fixed, offer  what has been fixed and what could be, in words.
+    fixed, offer, fixable  what has been fixed and what could be, in words, and which findings.
     stopped  what to say where somebody stopped it.
     started  when it began, in seconds of the epoch.
     """
@@ -100,6 +100,7 @@ class _Run:
     patch: bytes | None = None
     fixed: str = ""
     offer: str = ""
+    fixable: frozenset[Finding] = frozenset()
     stopped: str = ""
     started: float = 0.0
 
@@ -159,7 +160,7 @@ def _fix(asked: argparse.Namespace, run: _Run, fixer: Fixer, lint: Callable[[byt
     run.warnings += fixer.warnings
     run.problems += fixer.problems
     run.fixed = fixer.words(run.findings, asked.diff)
-    run.offer = fixer.offer(run.findings)
+    run.offer, run.fixable = fixer.offer(run.findings), fixer.fixable(run.findings)
     return run
 
 
@@ -351,12 +352,13 @@ def _tell(asked: argparse.Namespace, output_format: str, run: _Run) -> None:
     if output_format in MACHINE:
         _tell_programs(asked, output_format, run, aside)
     elif output_format in ("json", "json-lines"):
-        objects = counted(findings) if asked.statistics else [as_object(one, run.evidence.get(one)) for one in findings]
+        objects = [as_object(one, run.evidence.get(one)) for one in findings]
+        objects = counted(findings, run.fixable) if asked.statistics else objects
         deliver(asked, as_json(objects) if output_format == "json" else as_json_lines(objects), aside)
     elif asked.statistics:
-        deliver(asked, statistics(findings), aside)
+        deliver(asked, statistics(findings, run.fixable), aside)
     elif output_format == "concise":
-        deliver(asked, concise(findings, run.notes), aside)
+        deliver(asked, concise(findings, run.notes, run.fixable), aside)
     else:
         deliver(asked, _full(asked, run), aside)
 
@@ -369,7 +371,7 @@ def _full(asked: argparse.Namespace, run: _Run) -> list[Line]:
     def about(finding: Finding) -> list[tuple[str, str]]:
         return once(finding.code, scaled=finding not in run.notes)
 
-    return full(run.findings, Excerpts(run.standard_input), columns(asked), run.notes, about)
+    return full(run.findings, Excerpts(run.standard_input), columns(asked), run.notes, about, run.fixable)
 
 
 def _tell_programs(asked: argparse.Namespace, output_format: str, run: _Run, aside: bool) -> None:

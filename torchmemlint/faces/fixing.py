@@ -134,9 +134,13 @@ class Fixer:
         now, more = self._open(findings)
         unsafe = any(one.fix and one.fix.applicability is Applicability.UNSAFE for one in now)
         if not now:
-            return f"[*] {len(more)} fixable with --fix --unsafe-fixes" if more else ""
+            return f"{len(more)} fixable with --fix --unsafe-fixes" if more else ""
         flags = "--fix --unsafe-fixes" if unsafe else "--fix"
         return f"[*] {len(now)} fixable with {flags}" + (f", {len(more)} more with --unsafe-fixes" if more else "")
+
+    def fixable(self, findings: Iterable[Finding]) -> frozenset[Finding]:
+        """The findings that may be fixed and have not been tried, for reports to mark."""
+        return frozenset(self._open(findings)[0])
 
     def _open(self, findings: Iterable[Finding]) -> tuple[list[Finding], list[Finding]]:
         """Findings whose fix has not been tried: those that may be fixed, and those that may with --unsafe-fixes."""
