@@ -21,6 +21,8 @@ from torchmemlint.stale import Judged, speaks_of_us, stale
 from torchmemlint.suppress import Suppressions
 
 STDIN = "-"
+MAX_PROJECTS = 3
+"""Projects whose trees are kept between batches of files."""
 
 
 def known_codes() -> dict[str, str]:
@@ -177,7 +179,13 @@ class Checker:
         """The project in a folder."""
         if root not in self._projects:
             self._projects[root] = Project(DiskFiles(root))
-        return self._projects[root]
+        self._projects[root] = found = self._projects.pop(root)  # the last one asked for comes last
+        return found
+
+    def let_go(self) -> None:
+        """Keep what is known of the projects that were asked for last: a run over many has no room for all."""
+        for root in list(self._projects)[:-MAX_PROJECTS]:
+            del self._projects[root]
 
 
 def _folder(target: Target) -> str:

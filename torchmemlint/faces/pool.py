@@ -155,7 +155,9 @@ def _start(choice: Choice, carriers: dict[str, Carriers], worker: bool = True) -
 
 def _batch(targets: Sequence[Target]) -> Batch:
     assert _checker is not None
-    return Batch([check_one(_checker, target) for target in targets], dict(_learnt(_checker)))
+    done = Batch([check_one(_checker, target) for target in targets], dict(_learnt(_checker)))
+    _checker.let_go()
+    return done
 
 
 def _learnt(checker: Checker) -> Iterator[tuple[str, Learnt]]:

@@ -17,7 +17,7 @@ from torchmemlint.facts.parsed import Parsed, module_name, parsed
 from torchmemlint.source import BadFile, Source, Tree
 
 MAX_FILE = 2_000_000
-MAX_KEPT = 12_000_000  # bytes of source text whose trees are kept
+MAX_KEPT = 8_000_000  # bytes of source text whose trees are kept; a tree takes fifty times as much
 
 
 class Files(Protocol):

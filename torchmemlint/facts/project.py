@@ -22,6 +22,8 @@ __all__ = ["Files", "Project", "TooManyCallers"]
 
 EFFECT_WORDS = {"empties_cache": "empty_cache", "collects_garbage": "collect", "synchronizes": "synchronize"}
 """How the library's own function of an effect is called."""
+MODULE_WORDS = {"collects_garbage": ("gc",)}
+"""What else stands in a file that calls it by its name; `collect` alone is part of many words."""
 REEXPORTS = 6
 MAX_CALLER_FILES = 150
 
@@ -132,7 +134,8 @@ class Project:
     def carrier_names(self, effect: str) -> frozenset[str]:
         """Names of functions that end in an effect; where no file has its word there are none to look for."""
         word = EFFECT_WORDS[effect]
-        if effect not in self.shared.carriers and not self.shared.mentioning(word):
+        words = (word, *MODULE_WORDS.get(effect, ()))
+        if effect not in self.shared.carriers and not all(self.shared.mentioning(one) for one in words):
             return frozenset((word,))
         return self.reach(effect).names()
 

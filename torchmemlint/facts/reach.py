@@ -7,17 +7,20 @@ starting from the files that mention the effect's words.
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.guards import RARE, Guard, GuardKind, guards
 from torchmemlint.facts.library import library
-from torchmemlint.facts.project import EFFECT_WORDS
+from torchmemlint.facts.project import EFFECT_WORDS, MODULE_WORDS
 from torchmemlint.facts.structure import Class, Function
 from torchmemlint.facts.values import Kind
 
 if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
+    from torchmemlint.facts.parsed_files import ParsedFiles
     from torchmemlint.facts.project import Project
 
 MAX_HOPS = 3
@@ -84,57 +87,71 @@ class Reach:
         shared = self._project.shared
         shared.consulted.effects.add(self._effect)
         if self._names is None:
+            self._names = frozenset()  # a circle sees none
             if self._effect not in shared.carriers:
-                session = self._project.session()
                 with shared.recording() as asked:
-                    found = Reach(session, self._effect).search()
+                    found = self._climbed()
                 shared.carriers[self._effect] = found, asked.basis()
-                session.close()
-            self._names = shared.carriers[self._effect][0] | self.search(own_only=True)
+            entered = (self._project.facts(path) for path in self._project.entered())
+            own = {name for facts in entered if facts is not None for name in self._directly(facts)}
+            self._names = shared.carriers[self._effect][0] | own
         return self._names
 
-    def search(self, own_only: bool = False) -> frozenset[str]:
-        """Climb from the direct calls to the functions that run them, a few levels up, through the project."""
-        self._names = frozenset()
-        found: set[str] = {EFFECT_WORDS[self._effect]}
-        level: list[tuple[FileFacts, Function]] = []
-        for path in self._project.entered() if own_only else self._project.mentioning(EFFECT_WORDS[self._effect]):
-            facts = self._project.facts(path)
-            if facts is None:
-                continue
-            for call in facts.calls_named.get(EFFECT_WORDS[self._effect], ()):
-                if is_direct(facts, call, self._effect):
-                    level.append((facts, facts.structure.function(call)))
-        seen: set[Function] = set()
-        for _ in range(1 if own_only else MAX_HOPS):
-            level = self._up(level, seen, found, own_only)
+    def _climbed(self) -> frozenset[str]:
+        """From the direct calls to the functions that run them, a few levels up, through the project.
+
+        Each file is asked by itself and let go of: a project may have more of them than fit in memory.
+        """
+        found = {EFFECT_WORDS[self._effect]}
+        new = self._named_in(files_with(self._project.shared, self._effect), self._directly) - found
+        for _ in range(MAX_HOPS - 1):
+            found |= new
+            paths = {name: self._project.shared.mentioning(name) for name in sorted(new)}
+            following = (
+                self._named_in(there, partial(_calling, name))
+                for name, there in paths.items()
+                if len(there) <= MAX_FILES
+            )
+            new = frozenset().union(*following) - found
+        return frozenset(found | new)
+
+    def _named_in(self, paths: Iterable[str], names: Callable[[FileFacts], Iterable[str]]) -> frozenset[str]:
+        found: set[str] = set()
+        for path in paths:
+            session = self._project.session()
+            facts = session.facts(path)
+            if facts is not None:
+                found.update(names(facts))
+            session.close()
         return frozenset(found)
 
-    def _up(
-        self, level: list[tuple[FileFacts, Function]], seen: set[Function], found: set[str], own_only: bool
-    ) -> list[tuple[FileFacts, Function]]:
-        """Functions that call something of this level's name. By name alone: this only opens the gate wider."""
-        names: list[str] = []
-        for facts, function in level:
-            if function in seen or function.is_module or function.name == "<lambda>":
-                continue
-            seen.add(function)
-            if function.name.startswith("__") or "hot" in facts.framework_effects(function):
-                continue
-            if function.name not in found:
-                found.add(function.name)
-                names.append(function.name)
-        following: list[tuple[FileFacts, Function]] = []
-        for name in names if not own_only else ():
-            paths = self._project.mentioning(name)
-            if len(paths) > MAX_FILES:
-                continue
-            for path in paths:
-                facts_there = self._project.facts(path)
-                if facts_there is not None:
-                    calls = facts_there.calls_named.get(name, ())
-                    following.extend((facts_there, facts_there.structure.function(call)) for call in calls)
-        return following
+    def _directly(self, facts: FileFacts) -> Iterator[str]:
+        """Names of the functions of a file that call the library's own."""
+        for call in facts.calls_named.get(EFFECT_WORDS[self._effect], ()):
+            if is_direct(facts, call, self._effect):
+                yield from _opening(facts, facts.structure.function(call))
+
+
+def files_with(shared: ParsedFiles, effect: str) -> list[str]:
+    """The files that may call the library's own function of an effect."""
+    paths = shared.mentioning(EFFECT_WORDS[effect])
+    for word in MODULE_WORDS.get(effect, ()):
+        there = set(shared.mentioning(word))
+        paths = [path for path in paths if path in there]
+    return paths
+
+
+def _calling(name: str, facts: FileFacts) -> Iterator[str]:
+    """Names of the functions of a file that call something of this name: that only opens the gate wider."""
+    for call in facts.calls_named.get(name, ()):
+        yield from _opening(facts, facts.structure.function(call))
+
+
+def _opening(facts: FileFacts, function: Function) -> Iterator[str]:
+    """The name by which a function is called elsewhere, if it says anything."""
+    if not (function.is_module or function.name == "<lambda>" or function.name.startswith("__")):
+        if "hot" not in facts.framework_effects(function):
+            yield function.name
 
 
 def is_direct(facts: FileFacts, call: ast.Call, effect: str) -> bool:
