@@ -18,6 +18,7 @@ from commands import STAND_INS, write
 from torchmemlint.faces import fixing, mending
 from torchmemlint.faces.cli import main
 from torchmemlint.rule import load_rules
+from torchmemlint.source import Source
 
 ALPHA, BETA, GAMMA = "import torch\nALPHA\n", "import torch\nBETA\n", "import torch\nGAMMA\n"
 FIXED = "import torch\npass\n"
@@ -450,8 +451,8 @@ def test_the_project_sees_the_edited_text(tmp_path: Path, monkeypatch: pytest.Mo
     target = Target(str(tmp_path / "train.py"), "train.py")
     assert [one.code for one in checker.check(target, train.encode())] == ["TML101"]
     edited = train.replace("torch.cuda.empty_cache()", "pass")
-    assert checker.check(target, edited.encode(), edited=True) == []
-    assert [one.code for one in checker.check(target, train.encode(), edited=True)] == ["TML101"]
+    assert checker.check_edited(target, Source("train.py", edited.encode())) == []
+    assert [one.code for one in checker.check_edited(target, Source("train.py", train.encode()))] == ["TML101"]
 
 
 def test_a_caller_is_fixed_and_its_helper_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

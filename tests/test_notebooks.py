@@ -28,6 +28,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def found(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
+    capsys.readouterr()
     main(["--isolated", "--no-cache", "--output-format", "json", *arguments])
     rows: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
     return rows
@@ -49,7 +50,7 @@ def test_text_names_the_cell(capsys: pytest.CaptureFixture[str]) -> None:
     write("nb.ipynb", notebook(cell("# Title", "markdown"), SETUP, cell("", "raw"), LOOP))
     assert main(["--isolated", "--no-cache", "nb.ipynb"]) == 1
     assert capsys.readouterr().out.splitlines()[:12] == [
-        "TML302 `total` sums `loss` with its graph on every step: graph nodes pile up in host memory",
+        "TML302 [*] `total` sums `loss` with its graph on every step: graph nodes pile up in host memory",
         " --> nb.ipynb:cell 4:5:5 (warning, high confidence)",
         "  |",
         "2 | for x, y in loader:",
@@ -279,3 +280,75 @@ def test_the_flake8_plugin_reports_on_the_lines_of_the_file() -> None:
     ((line, column, message, _),) = rows
     assert message.startswith("TML302 ") and message.endswith("(cell 2:5:5)")
     assert text.split("\n")[line - 1][column:].startswith("total += loss")
+
+
+# ---- fixes ----------------------------------------------------------------------------------------
+
+
+def test_fixes_change_only_their_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    flush = cell(
+        "%%time\n" + FLUSH.replace("    torch", "    !nvidia-smi\n    torch"), id="f1a5", metadata={"é": [1.50]}
+    )
+    text = notebook(cell("# Title", "markdown"), SETUP, "def (:", flush, LOOP, indent=2, ensure_ascii=True)
+    write("nb.ipynb", text)
+    assert main(["--isolated", "--no-cache", "--fix", "nb.ipynb"]) == 1
+    fixed = text.replace("total += loss", "total += loss.detach()")
+    assert Path("nb.ipynb").read_bytes().decode() == fixed != text
+    assert "Fixed 1 finding in 1 file" in capsys.readouterr().err
+    main(["--isolated", "--no-cache", "--fix", "--unsafe-fixes", "nb.ipynb"])
+    last = '\\n",\n        "    torch.cuda.empty_cache()"'  # Jupyter stores no line end behind the last line
+    assert Path("nb.ipynb").read_bytes().decode() == fixed.replace(last, '"') != fixed
+    assert places(found(capsys, "nb.ipynb")) == [("TML001", 3, 1, 5)]
+
+
+def test_a_diff_names_the_cells_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    text = notebook(SETUP, LOOP + "print(total)", FLUSH)
+    write("nb.ipynb", text)
+    assert main(["--isolated", "--no-cache", "--diff", "--unsafe-fixes", "nb.ipynb"]) == 1
+    assert [line.rstrip("\t") for line in capsys.readouterr().out.splitlines()] == [
+        "--- nb.ipynb:cell 2",
+        "+++ nb.ipynb:cell 2",
+        "@@ -2,5 +2,5 @@",
+        " for x, y in loader:",
+        "     loss = nn.functional.mse_loss(model(x), y)",
+        "     loss.backward()",
+        "-    total += loss",
+        "+    total += loss.detach()",
+        " print(total)",
+        "--- nb.ipynb:cell 3",
+        "+++ nb.ipynb:cell 3",
+        "@@ -1,2 +1,2 @@",
+        " for x in loader:",
+        "-    torch.cuda.empty_cache()",
+        "+    pass",
+    ]
+    assert Path("nb.ipynb").read_bytes().decode() == text
+
+
+def test_a_notebook_from_standard_input_is_fixed_to_standard_output(
+    capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from io import BytesIO, TextIOWrapper
+
+    text = notebook(SETUP, LOOP, indent=None)
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(text.encode())))
+    main(["--isolated", "--fix", "--stdin-filename", "nb.ipynb", "-"])
+    assert capsysbinary.readouterr().out.decode() == text.replace("total += loss", "total += loss.detach()")
+
+
+def test_a_line_of_ipythons_is_not_fixed(capsys: pytest.CaptureFixture[str]) -> None:
+    timed = LOOP.replace("    total += loss", "    %time total += loss")
+    text = notebook(SETUP, timed)
+    write("nb.ipynb", text)
+    (row,) = found(capsys, "nb.ipynb")
+    assert places([row]) == [("TML302", 2, 5, 11)] and row["fix"] is None
+    assert main(["--isolated", "--no-cache", "--fix", "nb.ipynb"]) == 1
+    assert Path("nb.ipynb").read_bytes().decode() == text
+
+
+def test_unused_comments_in_cells_are_found_and_removed(capsys: pytest.CaptureFixture[str]) -> None:
+    comment = "  # torchmemlint: ignore[TML101] why"
+    write("nb.ipynb", notebook(SETUP + "!ls\n", f"import torch\nx = 1{comment}\n"))
+    assert places(found(capsys, "nb.ipynb")) == [("TML002", 2, 2, 8)]
+    main(["--isolated", "--no-cache", "--fix", "nb.ipynb"])
+    assert Path("nb.ipynb").read_bytes().decode() == notebook(SETUP + "!ls\n", "import torch\nx = 1\n")

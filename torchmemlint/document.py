@@ -47,6 +47,9 @@ class Document(Protocol):
     def with_source(self, data: bytes) -> bytes:
         """The file with this for its source, and all else as it is. Raises CannotWrite."""
 
+    def texts(self) -> Sequence[tuple[str, bytes]]:
+        """What people write in the file, each text with the name that places in it begin with."""
+
     def bad_cells(self) -> Sequence[BadCell]:
         """What keeps the source from being Python, where that can be told cell by cell."""
 
@@ -71,6 +74,9 @@ class Script:
 
     def with_source(self, data: bytes) -> bytes:
         return data
+
+    def texts(self) -> Sequence[tuple[str, bytes]]:
+        return [(self.source.path, self.source.data)]
 
     def bad_cells(self) -> Sequence[BadCell]:
         return ()

@@ -6,12 +6,12 @@ The command line and the flake8 plugin both come here, which is why they agree.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from torchmemlint.cache import digest
 from torchmemlint.disk import DiskFiles, Target, as_shown, common_folder, config_files, project_root, read_bytes
-from torchmemlint.engine import fingerprinted, lint_file
+from torchmemlint.engine import fingerprinted, lint, lint_file
 from torchmemlint.facts.project import Project
 from torchmemlint.model import Confidence, Finding, Position, Severity, Span
 from torchmemlint.rule import BAD_FILE, INTERNAL_ERROR, NOTICES, UNUSED, Rule, load_rules
@@ -115,28 +115,46 @@ class Checker:
         parts = _relative(path, settings.base).split("/")
         return any(settings.excluded("/".join(parts[: n + 1])) for n in range(len(parts)))
 
-    def check(self, target: Target, data: bytes, noqa: bool = True, edited: bool = False) -> list[Finding]:
-        """The findings of one file that its settings and comments let through. Raises SettingsError.
-
-        edited  the project's other files are to see this content too, not what is on disk.
-        """
-        settings, root = self.settings_of(target), self.root(_folder(target))
-        inside = self.inside(target)
-        rules = [rule for rule in load_rules() if _wanted(rule, settings, inside)]
-        called = as_shown(target.path)
-        project = self.project(root).seeing(called, data) if edited else self.project(root)
+    def check(self, target: Target, data: bytes, noqa: bool = True) -> list[Finding]:
+        """The findings of one file that its settings and comments let through. Raises SettingsError."""
+        settings, called, rules = self._asked(target)
+        project = self.project(self.root(_folder(target)))
         try:
             document, found = lint_file(called, data, rules, project, settings.min_confidence)
-            heard = self._heard(found, document.source, [rule.code for rule in rules], settings, inside, noqa)
+            heard = self._heard(found, document.source, rules, settings, target, noqa)
             kept = [document.placed(one) for one in heard]
         except Exception as error:  # a bug of ours in one file must not hide the findings of the others
             kept = [_crash(called, error)]
         return [_renamed(one, called, target) for one in kept]
 
+    def check_edited(self, target: Target, source: Source) -> list[Finding]:
+        """The same of a source that became of a file's, with its places; the project's other files see it too."""
+        settings, called, rules = self._asked(target)
+        project = self.project(self.root(_folder(target))).seeing(called, source.data)
+        source = Source(called, source.data)
+        try:
+            found = lint(source, rules, project, settings.min_confidence)
+            kept = self._heard(found, source, rules, settings, target)
+        except Exception as error:
+            kept = [_crash(called, error)]
+        return [_renamed(one, called, target) for one in kept]
+
+    def _asked(self, target: Target) -> tuple[Settings, str, list[Rule]]:
+        """A file's settings, what it is called, and the rules that look at it."""
+        settings, inside = self.settings_of(target), self.inside(target)
+        return settings, as_shown(target.path), [rule for rule in load_rules() if _wanted(rule, settings, inside)]
+
     def _heard(
-        self, found: list[Finding], source: Source, ran: list[str], settings: Settings, inside: str, noqa: bool
+        self,
+        found: list[Finding],
+        source: Source,
+        ran: Iterable[Rule],
+        settings: Settings,
+        target: Target,
+        noqa: bool = True,
     ) -> list[Finding]:
         """The findings that are reported and that no comment silences, and what is wrong with the comments."""
+        inside = self.inside(target)
         kept = [one for one in found if _reported(one, settings, inside)]
         judging = settings.enabled(UNUSED) and not settings.ignored_in(inside, UNUSED) and speaks_of_us(source.data)
         if kept or judging:
@@ -146,7 +164,9 @@ class Checker:
                 return [_weighed(one, settings) for one in kept]
             kept = [one for one in kept if one.code == INTERNAL_ERROR or not comments.silence(one, noqa)]
             if judging and all(one.code not in (INTERNAL_ERROR, BAD_FILE) for one in found):
-                judged = Judged(found, ran, self._rules, self._notices, noqa, settings.require_reason)
+                judged = Judged(
+                    found, [rule.code for rule in ran], self._rules, self._notices, noqa, settings.require_reason
+                )
                 about = fingerprinted(source, stale(source.path, source.lines, comments, judged))
                 kept = sorted([*kept, *about], key=lambda one: one.order)
         return [_weighed(one, settings) for one in kept]

@@ -11,13 +11,15 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from torchmemlint.disk import Target
+from torchmemlint.document import CannotWrite, Document, opened
 from torchmemlint.faces.check import Checker, Choice
 from torchmemlint.faces.pool import for_each
 from torchmemlint.fix_rounds import fix_until_quiet
 from torchmemlint.model import Finding
 from torchmemlint.rule import UNUSED
-from torchmemlint.source import Source
+from torchmemlint.source import BadFile, Source
 
+CHANGED = "the file has changed since it was linted"
 MAY_COME = frozenset({UNUSED})
 """What is fixed may have been what a comment silenced."""
 
@@ -52,17 +54,34 @@ class Mended:
 def mend(checker: Checker, wish: Wish, data: bytes) -> Mended:
     """Fixes what is wished for in a file with this content. Raises SettingsError."""
     target, missed = wish.target, {_which(finding): finding for finding in wish.findings}
+    try:
+        document = _readable(target.shown, data)
+    except BadFile:
+        return Mended(target, data, data, refused=tuple((finding, CHANGED) for finding in wish.findings))
 
     def lint(source: Source) -> list[Finding]:
-        return checker.check(target, source.data, edited=True)
+        return [document.fixable(source, finding) for finding in checker.check_edited(target, source)]
 
     def wanted(finding: Finding) -> bool:
-        return missed.pop(_which(finding), None) is not None
+        return missed.pop(_which(document.placed(finding)), None) is not None
 
     allowed = checker.settings_of(target).applicable
-    done = fix_until_quiet(Source(target.shown, data), lint, allowed, wanted, MAY_COME)
-    changed = [(finding, "the file has changed since it was linted") for finding in missed.values()]
-    return Mended(target, data, done.data, done.fixed, done.left, (*done.refused, *changed))
+    done = fix_until_quiet(document.source, lint, allowed, wanted, MAY_COME)
+    try:
+        after = document.with_source(done.data)
+    except CannotWrite as error:
+        return Mended(target, data, data, problem=f"{target.shown}: not fixed: {error}")
+    there = _readable(target.shown, after)
+    refused = [(there.placed(finding), reason) for finding, reason in done.refused]
+    left = tuple(there.placed(finding) for finding in done.left)
+    changed = [(finding, CHANGED) for finding in missed.values()]
+    return Mended(target, data, after, done.fixed, left, (*refused, *changed))
+
+
+def _readable(path: str, data: bytes) -> Document:
+    """A file's document without the cells that are no Python. Raises BadFile."""
+    document = opened(path, data)
+    return document.without(document.bad_cells())
 
 
 def mend_files(

@@ -1,10 +1,14 @@
-"""What would change in files, as a patch that `git apply -p0` and `patch -p0` take byte for byte. Pure."""
+"""What would change in files, as a patch that `git apply -p0` and `patch -p0` take byte for byte. Pure.
+
+A notebook's is for people: its cells are no files.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
 
+from torchmemlint.document import opened
 from torchmemlint.faces.frames import Line
 
 STYLES = {b"---": "bold", b"+++": "bold", b"@@ ": "cyan"}
@@ -13,7 +17,14 @@ UNFINISHED = b"\n\\ No newline at end of file\n"
 
 
 def patch(path: str, before: bytes, after: bytes) -> bytes:
-    """The unified diff of one file; nothing where nothing changes."""
+    """The unified diff of one file, in a notebook of each of its cells; nothing where nothing changes."""
+    if before == after:
+        return b""
+    pairs = zip(opened(path, before).texts(), opened(path, after).texts(), strict=True)
+    return b"".join(_diff(name, old, new) for (name, old), (_, new) in pairs)
+
+
+def _diff(path: str, before: bytes, after: bytes) -> bytes:
     import difflib  # most runs need none
 
     name = os.fsencode(path.replace(os.sep, "/"))

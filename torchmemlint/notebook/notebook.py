@@ -187,6 +187,14 @@ class Notebook:
 
     # ---- changes ----------------------------------------------------------------------------------
 
+    def texts(self) -> Sequence[tuple[str, bytes]]:
+        """The code cells; Jupyter stores no line end behind the last line."""
+        made = []
+        for cell in self._stored.cells:
+            text = cell.text if cell.text.endswith(("\n", "\r")) or not cell.text else f"{cell.text}\n"
+            made.append((f"{self.path}:cell {cell.number}", text.encode("utf-8", "surrogatepass")))
+        return made
+
     def fixable(self, source: Source, finding: Finding) -> Finding:
         """A finding in the module, or in what has become of it, without a fix that changes a line of IPython's."""
         touched = finding.fix is not None and any(self._touches_magic(source, edit) for edit in finding.fix.edits)
