@@ -367,6 +367,13 @@ def test_the_environment_may_name_the_format(tmp_path: Path) -> None:
     assert done.stderr.endswith("; did you mean `sarif`?\n")
 
 
+def test_a_file_that_was_asked_for_is_written_in_silence_too(tmp_path: Path) -> None:
+    write(tmp_path, a_py=ALPHA)
+    done = lint(*ISOLATED, "--silent", "--output-format", "junit", "--output-file", "report.xml", "a.py", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+    assert "word-alpha" in (tmp_path / "report.xml").read_text(encoding="utf-8")
+
+
 def test_a_github_step_gets_its_summary(tmp_path: Path) -> None:
     write(tmp_path, a_py=ALPHA, summary="what was there\n")
     lint(*ISOLATED, "--output-format", "github", "a.py", cwd=tmp_path, GITHUB_STEP_SUMMARY=str(tmp_path / "summary"))

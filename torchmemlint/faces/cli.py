@@ -11,20 +11,19 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from torchmemlint.faces.delivery import caution, columns, deliver, deliver_bytes, remark
-from torchmemlint.faces.formats import MACHINE
-from torchmemlint.faces.frames import Line, printable
+from torchmemlint.faces.delivery import caution, deliver, deliver_bytes, remark
+from torchmemlint.faces.frames import printable
 from torchmemlint.faces.options import flags, parse, words
-from torchmemlint.faces.report import as_json, as_json_lines, as_object, concise, counted, statistics, summary
-from torchmemlint.faces.terminal import Colour, looks, warn
-from torchmemlint.model import Finding
+from torchmemlint.faces.report import as_json, as_json_lines
+from torchmemlint.faces.run import Run
+from torchmemlint.faces.telling import demand_a_place, report
+from torchmemlint.faces.terminal import Colour, warn
 from torchmemlint.settings import SettingsError
 
 if TYPE_CHECKING:
-    from torchmemlint.disk import Found, Target
+    from torchmemlint.disk import Found
     from torchmemlint.faces.check import Checker, Choice
     from torchmemlint.faces.fixing import Fixer
     from torchmemlint.faces.narrowing import Narrowing
@@ -74,37 +73,6 @@ def _tell_of_rules(asked: argparse.Namespace) -> int:
     return CLEAN
 
 
-@dataclass
-class _Run:
-    """What came of the files: findings in order, what could not be checked, how many could.
-
-    failing  the findings at or above --fail-on.
-    target, standard_input  what was read instead of files.
-    notes, evidence  what was measured of findings: a line for people, an object for programs.
-    warnings  what stops nothing.
-    patch  what would be fixed, where that was asked for.
-    fixed, offer, fixable  what has been fixed and what could be, in words, and which findings.
-    stopped  what to say where somebody stopped it.
-    started  when it began, in seconds of the epoch.
-    """
-
-    findings: list[Finding]
-    problems: list[str]
-    checked: int
-    failing: list[Finding]
-    target: Target | None = None
-    standard_input: bytes | None = None
-    notes: dict[Finding, str] = field(default_factory=dict)
-    evidence: dict[Finding, dict[str, Any]] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    patch: bytes | None = None
-    fixed: str = ""
-    offer: str = ""
-    fixable: frozenset[Finding] = frozenset()
-    stopped: str = ""
-    started: float = 0.0
-
-
 def _check(asked: argparse.Namespace) -> int:
     from torchmemlint.disk import common_folder
     from torchmemlint.faces.check import Checker, Choice
@@ -123,10 +91,10 @@ def _check(asked: argparse.Namespace) -> int:
     if asked.show_files:
         return _show_files(asked, checker, paths)
     settings = checker.settings(shared)
-    _demand_a_place(asked, settings.output_format)
+    demand_a_place(asked, settings.output_format)
     narrowing = Narrowing(asked, checker)
 
-    def lint(text: bytes | None) -> _Run:
+    def lint(text: bytes | None) -> Run:
         if text is not None:
             run = _standard_input(asked, checker, narrowing, text)
         else:
@@ -142,7 +110,7 @@ def _check(asked: argparse.Namespace) -> int:
     return _answer(asked, checker, settings, run, narrowing)
 
 
-def _fix(asked: argparse.Namespace, run: _Run, fixer: Fixer, lint: Callable[[bytes | None], _Run]) -> _Run:
+def _fix(asked: argparse.Namespace, run: Run, fixer: Fixer, lint: Callable[[bytes | None], Run]) -> Run:
     """The run after its fixes, if any were asked for; it says what could be fixed besides."""
     text = run.standard_input
     if asked.diff:
@@ -164,13 +132,13 @@ def _fix(asked: argparse.Namespace, run: _Run, fixer: Fixer, lint: Callable[[byt
     return run
 
 
-def _answer(asked: argparse.Namespace, checker: Checker, settings: Settings, run: _Run, narrowing: Narrowing) -> int:
+def _answer(asked: argparse.Namespace, checker: Checker, settings: Settings, run: Run, narrowing: Narrowing) -> int:
     """Reports, and says with which status to exit."""
     try:
         if asked.dry_run and not run.stopped:
             _preview(asked, checker, settings, run)
         elif run.stopped or not (asked.verify and _prove(asked, checker, settings, run)):
-            _report(asked, settings.output_format, run)
+            report(asked, settings.output_format, run)
     finally:
         for warning in run.warnings:
             caution(asked, warning)
@@ -189,14 +157,7 @@ def _answer(asked: argparse.Namespace, checker: Checker, settings: Settings, run
     return FOUND if found else CLEAN
 
 
-def _demand_a_place(asked: argparse.Namespace, output_format: str) -> None:
-    """Counts and plans are not findings: the formats that others have defined hold nothing else."""
-    for flag, given in (("--statistics", asked.statistics), ("--dry-run", asked.dry_run)):
-        if given and output_format in MACHINE:
-            raise SettingsError(f"{flag}: {output_format} has no place for it; --output-format text or json has")
-
-
-def _preview(asked: argparse.Namespace, checker: Checker, settings: Settings, run: _Run) -> None:
+def _preview(asked: argparse.Namespace, checker: Checker, settings: Settings, run: Run) -> None:
     from torchmemlint.faces import verifying
 
     options = verifying.options_of(asked, settings.jobs)
@@ -207,7 +168,7 @@ def _preview(asked: argparse.Namespace, checker: Checker, settings: Settings, ru
         deliver(asked, verifying.preview(run.findings, checker, run.standard_input, options))
 
 
-def _prove(asked: argparse.Namespace, checker: Checker, settings: Settings, run: _Run) -> bool:
+def _prove(asked: argparse.Namespace, checker: Checker, settings: Settings, run: Run) -> bool:
     """Adds what is measured now to the run; whether it has been reported on the way."""
     from torchmemlint.faces import verifying
 
@@ -220,7 +181,7 @@ def _prove(asked: argparse.Namespace, checker: Checker, settings: Settings, run:
     return shown
 
 
-def _recall(asked: argparse.Namespace, checker: Checker, run: _Run) -> None:
+def _recall(asked: argparse.Namespace, checker: Checker, run: Run) -> None:
     """Adds what was measured earlier to the run."""
     from torchmemlint.faces import verifying
 
@@ -230,7 +191,7 @@ def _recall(asked: argparse.Namespace, checker: Checker, run: _Run) -> None:
     _add(asked, run, proven)
 
 
-def _add(asked: argparse.Namespace, run: _Run, proven: Proven) -> None:
+def _add(asked: argparse.Namespace, run: Run, proven: Proven) -> None:
     from torchmemlint.faces import verifying
 
     run.notes, run.evidence = verifying.notes(proven), verifying.objects(proven)
@@ -260,14 +221,14 @@ def _show_files(asked: argparse.Namespace, checker: Checker, paths: Sequence[str
     return FAILED if found.problems else CLEAN
 
 
-def _standard_input(asked: argparse.Namespace, checker: Checker, narrowing: Narrowing, data: bytes) -> _Run:
+def _standard_input(asked: argparse.Namespace, checker: Checker, narrowing: Narrowing, data: bytes) -> Run:
     from torchmemlint.disk import Target
     from torchmemlint.faces.pool import Outcome
 
     name = asked.stdin_filename
     target = Target(os.path.abspath(name), name) if name else Target("-", "-")
     if name and checker.forced_out(target.path):
-        run = _Run([], [], 0, [])
+        run = Run([], [], 0, [])
     else:
         run = _gather(checker, narrowing.narrowed([Outcome(target, tuple(checker.check(target, data)))]))
     run.target, run.standard_input = target, data
@@ -285,7 +246,7 @@ def _discovered(asked: argparse.Namespace, checker: Checker, paths: Sequence[str
 
 def _files(
     asked: argparse.Namespace, checker: Checker, narrowing: Narrowing, choice: Choice, paths: Sequence[str]
-) -> _Run:
+) -> Run:
     from torchmemlint.faces.pool import Interrupted, check_all
     from torchmemlint.faces.waiting import Waiting
 
@@ -306,10 +267,10 @@ def _files(
     return run
 
 
-def _gather(checker: Checker, outcomes: Iterable[Outcome]) -> _Run:
+def _gather(checker: Checker, outcomes: Iterable[Outcome]) -> Run:
     from torchmemlint.rule import INTERNAL_ERROR
 
-    run = _Run([], [], 0, [])
+    run = Run([], [], 0, [])
     for outcome in outcomes:
         if outcome.problem:
             run.problems.append(outcome.problem)
@@ -324,62 +285,3 @@ def _gather(checker: Checker, outcomes: Iterable[Outcome]) -> _Run:
                 run.problems.append(f"{finding.path}: {finding.message}")
     run.findings.sort(key=lambda finding: finding.order)
     return run
-
-
-def _report(asked: argparse.Namespace, output_format: str, run: _Run) -> None:
-    if run.patch is not None:
-        _show_patch(asked, run.patch)
-    elif not asked.silent:
-        _tell(asked, output_format, run)
-    if run.fixed:
-        remark(asked, [[(run.fixed, "bold")]])
-    if output_format == "text" and run.patch is None and (run.findings or not (run.problems or run.stopped)):
-        remark(asked, [summary(run.findings, run.checked), *([[(run.offer, "")]] if run.offer else [])])
-
-
-def _show_patch(asked: argparse.Namespace, patch: bytes) -> None:
-    from torchmemlint.faces.patch import in_colour
-
-    if not asked.output_file and looks(sys.stdout, Colour(asked.color)).colour:
-        deliver(asked, in_colour(patch))
-    else:
-        deliver_bytes(patch, asked.output_file)
-
-
-def _tell(asked: argparse.Namespace, output_format: str, run: _Run) -> None:
-    findings = run.findings
-    aside = asked.fix and run.standard_input is not None
-    if output_format in MACHINE:
-        _tell_programs(asked, output_format, run, aside)
-    elif output_format in ("json", "json-lines"):
-        objects = [as_object(one, run.evidence.get(one)) for one in findings]
-        objects = counted(findings, run.fixable) if asked.statistics else objects
-        deliver(asked, as_json(objects) if output_format == "json" else as_json_lines(objects), aside)
-    elif asked.statistics:
-        deliver(asked, statistics(findings, run.fixable), aside)
-    elif output_format == "concise":
-        deliver(asked, concise(findings, run.notes, run.fixable), aside)
-    else:
-        deliver(asked, _full(asked, run), aside)
-
-
-def _full(asked: argparse.Namespace, run: _Run) -> list[Line]:
-    from torchmemlint.faces.excerpts import Excerpts
-    from torchmemlint.faces.explain import once
-    from torchmemlint.faces.full import full
-
-    def about(finding: Finding) -> list[tuple[str, str]]:
-        return once(finding.code, scaled=finding not in run.notes)
-
-    return full(run.findings, Excerpts(run.standard_input), columns(asked), run.notes, about, run.fixable)
-
-
-def _tell_programs(asked: argparse.Namespace, output_format: str, run: _Run, aside: bool) -> None:
-    from torchmemlint.faces import formats, machine
-
-    problems = [*run.problems, *([run.stopped] if run.stopped else [])]
-    seen = machine.Seen(run.findings, problems, run.checked, run.standard_input, run.notes, run.evidence, run.started)
-    results = machine.results(seen)
-    deliver(asked, formats.render(output_format, results), aside)
-    if output_format == "github" and (trouble := machine.add_to_summary(results, os.environ)):
-        caution(asked, trouble)

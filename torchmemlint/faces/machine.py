@@ -4,48 +4,34 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
 
 from torchmemlint.disk import read_bytes, repository_root
 from torchmemlint.faces.formats.github import step_summary
 from torchmemlint.faces.formats.results import Results
 from torchmemlint.faces.formats.texts import Texts
+from torchmemlint.faces.run import Run
 from torchmemlint.model import Finding
 
 SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What came of a run; `problems` may also be said by findings, `started` counts seconds of the epoch."""
-
-    findings: Sequence[Finding]
-    problems: Sequence[str]
-    checked: int
-    standard_input: bytes | None
-    notes: Mapping[Finding, str]
-    evidence: Mapping[Finding, Mapping[str, Any]]
-    started: float
-
-
-def results(seen: Seen) -> Results:
+def results(run: Run) -> Results:
     """What the formats need to know of a run."""
     root = repository_root(os.getcwd())
-    piped = seen.findings[0].path if seen.standard_input is not None and seen.findings else None
+    piped = run.findings[0].path if run.standard_input is not None and run.findings else None
 
     def named(path: str) -> str:
         return _named(path, root)
 
     def read(path: str) -> bytes | None:
-        return seen.standard_input if path == piped else read_bytes(path)
+        return run.standard_input if path == piped else read_bytes(path)
 
-    said = {f"{finding.path}: {finding.message}" for finding in seen.findings}
-    problems = [problem for problem in seen.problems if problem not in said]
-    started = datetime.fromtimestamp(seen.started, timezone.utc)
-    findings = list(_once(seen.findings, root))
-    return Results(findings, problems, seen.checked, named, Texts(read), started, seen.notes, seen.evidence)
+    said = {f"{finding.path}: {finding.message}" for finding in run.findings}
+    problems = [problem for problem in (*run.problems, run.stopped) if problem and problem not in said]
+    started = datetime.fromtimestamp(run.started, timezone.utc)
+    findings = list(_once(run.findings, root))
+    return Results(findings, problems, run.checked, named, Texts(read), started, run.notes, run.evidence)
 
 
 def _once(findings: Sequence[Finding], root: str) -> Iterator[Finding]:
