@@ -18,7 +18,7 @@ from runtime_verify.campaign import Terms, carry_out, order_of
 from runtime_verify.case import Case
 from runtime_verify.judge import unplanned, wants_more
 from runtime_verify.plan import Opener, Refused, plan_findings
-from runtime_verify.preview import preview_object, previewed
+from runtime_verify.preview import difference, preview_object, previewed
 from runtime_verify.progress import Progress
 from runtime_verify.report import Line
 from runtime_verify.run import CannotRun, Machine, NoCuda, NoTorch, Runner, Unsupported
@@ -96,11 +96,10 @@ def preview(findings: Sequence[Finding], opened: Opener, options: Options) -> li
     for finding, plan in _planned(findings, opened, options):
         number += 1
         if isinstance(plan, Refused):
-            start = finding.span.start
-            place = f"{finding.path}:{start.line}:{start.column + 1}: {finding.code} "
-            lines += [[(place, "bold"), (f"cannot be run: {plan.reason}", "")], []]
+            lines += [[(f"{finding.where}: {finding.code} ", "bold"), (f"cannot be run: {plan.reason}", "")], []]
         else:
-            lines += previewed(plan, finding, opened(finding)[0], options.device, options.entry)
+            source, _, standing = opened(finding)
+            lines += previewed(plan, finding, difference(standing, source), options.device, options.entry)
     return [*lines, [(f"{number} finding{'s' * (number != 1)}; nothing was run", "bold")]]
 
 
@@ -112,7 +111,8 @@ def preview_objects(
         if isinstance(plan, Refused):
             yield finding, {"problem": str(plan.reason), "reason": plan.reason.code}
         else:
-            yield finding, preview_object(plan, finding, opened(finding)[0], options.device, options.entry)
+            source, _, standing = opened(finding)
+            yield finding, preview_object(plan, difference(standing, source), options.device, options.entry)
 
 
 def recall(findings: Sequence[Finding], opened: Opener, path: str) -> Proven:

@@ -20,12 +20,12 @@ class OnDisk:
         self._otherwise = otherwise or common_folder([])
         self._projects: dict[str, Project] = {}
 
-    def __call__(self, finding: Finding) -> tuple[Source, Project]:
-        """The finding's file and its project. Raises OSError where the file cannot be read."""
+    def __call__(self, finding: Finding) -> tuple[Source, Project, Finding]:
+        """The finding's file, its project, and the finding. Raises OSError where the file cannot be read."""
         path = os.path.abspath(finding.path)
         with open(path, "rb") as file:
             source = Source(finding.path, file.read())
         root = project_root(os.path.dirname(path), self._otherwise)
         if root not in self._projects:
             self._projects[root] = Project(DiskFiles(root))
-        return source, self._projects[root]
+        return source, self._projects[root], finding

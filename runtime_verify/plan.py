@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import PurePath
 
 from runtime_verify.case import Case, Module, Program, Unplanned
@@ -26,7 +26,7 @@ from torchmemlint.model import Confidence, Edit, Finding, Fix, Metric
 from torchmemlint.rule import Rule, load_rules
 from torchmemlint.source import BadFile, Source
 
-Opener = Callable[[Finding], "tuple[Source, Project]"]
+Opener = Callable[[Finding], "tuple[Source, Project, Finding]"]
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def plan_findings(
 ) -> Iterator[Case | Refused]:
     """The cases of findings, in their order.
 
-    opened  gives a finding's file as it was linted and its project; the same project object for all findings of one
-            project keeps what was read of it.
+    opened  gives a finding's file as it was linted, its project, and the finding with its places in that source; the
+            same project object for all findings of one project keeps what was read of it.
     linted  the findings come from linting these very bytes in this run: the text as written need not be linted again.
     whole   the user's own program is run: the flagged file as it is, with nothing cut out.
     """
@@ -55,12 +55,16 @@ def plan_findings(
 
 def _planned(planner: Planner, finding: Finding, opened: Opener) -> Case | Refused:
     try:
-        source, project = opened(finding)
-        return planner.plan(finding, source, project)
+        source, project, standing = opened(finding)
+        case = planner.plan(standing, source, project)
+        start = finding.in_file.start
+        return replace(case, line=start.line, column=start.column)
     except Unplanned as reason:
         return Refused(finding, reason)
     except OSError as error:
         return Refused(finding, Unplanned("unreadable", f"the file cannot be read: {error.strerror or error}"))
+    except BadFile as error:
+        return Refused(finding, Unplanned("unreadable", f"the file cannot be read: {error.reason}"))
 
 
 GRAPH_CLAIMS = frozenset({Metric.LIVE_GRAPH_NODES})
@@ -99,8 +103,6 @@ class Planner:
             raise Unplanned("no_effect", f"{finding.code} claims no effect that could be measured")
         if finding.fix is None:
             raise Unplanned("no_fix", "the finding has no fix to compare with")
-        if finding.cell is not None:
-            raise Unplanned("notebook", "findings in notebooks cannot be verified yet")
         before = self._known.get((finding.path, finding.code)) or self._found(source, rule, project)
         if not any(same_place(one, finding) for one in before):
             raise Unplanned("not_reproduced", "linting the file again does not give this finding")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from typing import Any
 
 from runtime_verify.case import Case, Program
@@ -30,7 +31,7 @@ def difference(finding: Finding, source: Source) -> list[str]:
         return []
 
 
-def preview_object(case: Case, finding: Finding, source: Source, device: str, entry: str) -> dict[str, Any]:
+def preview_object(case: Case, change: Sequence[str], device: str, entry: str) -> dict[str, Any]:
     """The preview for programs."""
     return {
         "key": case.key,
@@ -44,15 +45,14 @@ def preview_object(case: Case, finding: Finding, source: Source, device: str, en
         ],
         "effect": case.effect.words,
         "fix": {"applicability": case.applicability.value, "message": case.fix_title},
-        "diff": difference(finding, source),
+        "diff": list(change),
         "runs": planned_runs(case),
         "denied": DENIED,
     }
 
 
-def previewed(case: Case, finding: Finding, source: Source, device: str, entry: str) -> list[Line]:
+def previewed(case: Case, finding: Finding, change: Sequence[str], device: str, entry: str) -> list[Line]:
     """The preview for people."""
-    start = finding.span.start
     modules = ", ".join(f"{m.name} ({m.path}, {_count(_lines(m.text), 'line')})" for m in case.original.modules)
     runs = f"{entry}, " if entry else f"{_what(case.original)}, "
     rows = (
@@ -64,13 +64,13 @@ def previewed(case: Case, finding: Finding, source: Source, device: str, entry: 
     lines: list[Line] = [
         [
             (finding.path, "bold"),
-            (f":{start.line}:{start.column + 1}: ", "bright_black"),
+            (f"{finding.where.removeprefix(finding.path)}: ", "bright_black"),
             (finding.code, "bold yellow"),
             (f" {finding.message}", ""),
         ]
     ]
     lines += [[(f"  {name:<9}", "bold"), (text, "")] for name, text in rows]
-    lines += [[("    ", ""), (line, _shade(line))] for line in difference(finding, source)]
+    lines += [[("    ", ""), (line, _shade(line))] for line in change]
     lines += [[("  planned  ", "bold"), (planned_runs(case), "")], [("  denied   ", "bold"), (DENIED, "")], []]
     return lines
 

@@ -27,10 +27,9 @@ def evidence_object(verdict: Verdict) -> dict[str, Any]:
 
 def told(finding: Finding, verdict: Verdict) -> Line:
     """One finding with its verdict, on one line."""
-    start = finding.span.start
     return [
         (finding.path, "bold"),
-        (f":{start.line}:{start.column + 1}: ", "bright_black"),
+        (f"{finding.where.removeprefix(finding.path)}: ", "bright_black"),
         (finding.code, "bold"),
         (" ", ""),
         *pieces(verdict),

@@ -125,6 +125,8 @@ def test_the_place_in_the_file_is_kept(indent: int | None, listed: bool) -> None
     document, findings = lint_file("nb.ipynb", text.encode(), load_rules(), Project())
     placed = [document.placed(finding) for finding in findings]
     assert [(one.code, one.cell) for one in placed] == [("TML101", 2), ("TML302", 3)]
+    assert [document.standing(one).span for one in placed] == [one.span for one in findings]
+    assert [document.standing(one).fix for one in placed] == [one.fix for one in findings]
     flagged = ["torch.cuda.empty_cache()", "total += loss"]
     for finding, expected in zip(placed, flagged, strict=True):
         first, last = finding.in_file.start, finding.in_file.end
@@ -352,3 +354,11 @@ def test_unused_comments_in_cells_are_found_and_removed(capsys: pytest.CaptureFi
     assert places(found(capsys, "nb.ipynb")) == [("TML002", 2, 2, 8)]
     main(["--isolated", "--no-cache", "--fix", "nb.ipynb"])
     assert Path("nb.ipynb").read_bytes().decode() == notebook(SETUP + "!ls\n", "import torch\nx = 1\n")
+
+
+def test_verifying_plans_the_cells_as_one_program(capsys: pytest.CaptureFixture[str]) -> None:
+    write("nb.ipynb", notebook(SETUP + "!ls\n", "def (:", LOOP))
+    main(["--isolated", "--no-cache", "--verify", "--dry-run", "nb.ipynb"])
+    shown = capsys.readouterr().out
+    assert "nb.ipynb:cell 3:5:5: TML302 " in shown and "runs     nb.ipynb as a script" in shown
+    assert "\n    -    total += loss\n    +    total += loss.detach()\n" in shown

@@ -59,7 +59,7 @@ def unused():
 
 def planned(files: dict[str, bytes], findings: list[Finding], linted: bool = False) -> list[Case | Refused]:
     project = Project(MemoryFiles(files))
-    return list(plan_findings(findings, lambda one: (Source(one.path, files[one.path]), project), linted))
+    return list(plan_findings(findings, lambda one: (Source(one.path, files[one.path]), project, one), linted))
 
 
 def leak() -> tuple[dict[str, bytes], Finding]:

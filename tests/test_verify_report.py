@@ -218,7 +218,10 @@ TEXT = "import torch\n\n\ndef train():\n    work()\n"
 
 def test_what_would_be_run() -> None:
     source = Source("train.py", TEXT.encode())
-    said = ["".join(text for text, _ in line) for line in preview.previewed(case(HOT), finding(), source, "cuda", "")]
+    said = [
+        "".join(text for text, _ in line)
+        for line in preview.previewed(case(HOT), finding(), preview.difference(finding(), source), "cuda", "")
+    ]
     assert said == [
         "train.py:5:5: TML999 `work()` is bad",
         "  runs     train.train, line 5 watched, on cuda",
@@ -238,11 +241,11 @@ def test_what_would_be_run() -> None:
         "  denied   writes outside a temporary folder, sockets, other processes",
         "",
     ]
-    script = preview.previewed(case(NODES, function=""), finding(), source, "cpu", "")
+    script = preview.previewed(case(NODES, function=""), finding(), [], "cpu", "")
     assert script[1][1][0] == "train.py as a script, line 5 watched, on cpu"
-    entered = preview.previewed(case(NODES), finding(), source, "cuda", "train.py --epochs 1")
+    entered = preview.previewed(case(NODES), finding(), [], "cuda", "train.py --epochs 1")
     assert entered[1][1][0].startswith("train.py --epochs 1, line 5")
-    made = preview.preview_object(case(NODES), finding(), source, "cuda", "")
+    made = preview.preview_object(case(NODES), preview.difference(finding(), source), "cuda", "")
     assert made["function"] == "train" and made["modules"] == [{"name": "train", "filename": "train.py", "lines": 3}]
     assert "timed" not in made["runs"] and json.dumps(made)
 

@@ -38,6 +38,9 @@ class Document(Protocol):
     def placed(self, finding: Finding) -> Finding:
         """A finding in `source` as one in the file."""
 
+    def standing(self, finding: Finding) -> Finding:
+        """The way back: a finding in the file as one in `source`; its reasons stay as they are."""
+
     def lines(self, cell: int | None) -> Sequence[str]:
         """The lines that findings count: those of a cell, or of the file. Raises BadFile."""
 
@@ -66,6 +69,9 @@ class Script:
     def placed(self, finding: Finding) -> Finding:
         return finding
 
+    def standing(self, finding: Finding) -> Finding:
+        return finding
+
     def lines(self, cell: int | None) -> Sequence[str]:
         return self.source.lines
 
@@ -92,3 +98,9 @@ def opened(path: str, data: bytes) -> Document:
     from torchmemlint.notebook.notebook import Notebook  # most runs meet none
 
     return Notebook(path, data)
+
+
+def readable(path: str, data: bytes) -> Document:
+    """The document without the cells that are no Python. Raises BadFile."""
+    document = opened(path, data)
+    return document.without(document.bad_cells())

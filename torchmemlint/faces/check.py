@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from torchmemlint.cache import digest
 from torchmemlint.disk import DiskFiles, Target, as_shown, common_folder, config_files, project_root, read_bytes
+from torchmemlint.document import Document, readable
 from torchmemlint.engine import fingerprinted, lint, lint_file
 from torchmemlint.facts.project import Project
 from torchmemlint.model import Confidence, Finding, Position, Severity, Span
@@ -175,15 +176,15 @@ class Checker:
         """What the patterns of a file's settings are held against."""
         return _relative(target.path, self.settings_of(target).base)
 
-    def opened(self, path: str, data: bytes | None = None) -> tuple[Source, Project]:
-        """A file as it was linted, and its project; `data` where it is not on disk. Raises OSError."""
+    def opened(self, path: str, data: bytes | None = None) -> tuple[Document, Project]:
+        """A file as it was linted, and its project; `data` where it is not on disk. Raises OSError and BadFile."""
         inside = path != STDIN
         folder = os.path.dirname(os.path.abspath(path)) if inside else os.getcwd()
         called = as_shown(os.path.abspath(path)) if inside else path
         if data is None:
             with open(path, "rb") as file:
                 data = file.read()
-        return Source(called, data), self.project(self.root(folder))
+        return readable(called, data), self.project(self.root(folder))
 
     def named(self, target: Target, data: bytes) -> str:
         """A name for a file's content together with everything else that its findings are asked with."""

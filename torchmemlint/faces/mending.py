@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from torchmemlint.disk import Target
-from torchmemlint.document import CannotWrite, Document, opened
+from torchmemlint.document import CannotWrite, readable
 from torchmemlint.faces.check import Checker, Choice
 from torchmemlint.faces.pool import for_each
 from torchmemlint.fix_rounds import fix_until_quiet
@@ -55,7 +55,7 @@ def mend(checker: Checker, wish: Wish, data: bytes) -> Mended:
     """Fixes what is wished for in a file with this content. Raises SettingsError."""
     target, missed = wish.target, {_which(finding): finding for finding in wish.findings}
     try:
-        document = _readable(target.shown, data)
+        document = readable(target.shown, data)
     except BadFile:
         return Mended(target, data, data, refused=tuple((finding, CHANGED) for finding in wish.findings))
 
@@ -71,17 +71,11 @@ def mend(checker: Checker, wish: Wish, data: bytes) -> Mended:
         after = document.with_source(done.data)
     except CannotWrite as error:
         return Mended(target, data, data, problem=f"{target.shown}: not fixed: {error}")
-    there = _readable(target.shown, after)
+    there = readable(target.shown, after)
     refused = [(there.placed(finding), reason) for finding, reason in done.refused]
     left = tuple(there.placed(finding) for finding in done.left)
     changed = [(finding, CHANGED) for finding in missed.values()]
     return Mended(target, data, after, done.fixed, left, (*refused, *changed))
-
-
-def _readable(path: str, data: bytes) -> Document:
-    """A file's document without the cells that are no Python. Raises BadFile."""
-    document = opened(path, data)
-    return document.without(document.bad_cells())
 
 
 def mend_files(

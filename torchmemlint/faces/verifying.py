@@ -11,6 +11,7 @@ from typing import Any
 from runtime_verify import cli
 from runtime_verify.progress import watching
 from runtime_verify.report import evidence_object, note
+from torchmemlint.document import Document
 from torchmemlint.faces.check import Checker
 from torchmemlint.faces.frames import Line
 from torchmemlint.faces.options import words
@@ -23,7 +24,7 @@ from torchmemlint.settings import SettingsError
 from torchmemlint.source import Source
 
 Proven = cli.Proven
-Opener = Callable[[Finding], tuple[Source, Project]]
+Opener = Callable[[Finding], tuple[Source, Project, Finding]]
 
 
 def options_of(asked: argparse.Namespace, jobs: int) -> cli.Options:
@@ -110,12 +111,13 @@ def _of_rules(findings: Sequence[Finding]) -> list[Finding]:
 
 def _opener(checker: Checker, standard_input: bytes | None) -> Opener:
     """Opens a finding's file as it was linted; findings of one file come one after the other."""
-    last: dict[str, tuple[Source, Project]] = {}
+    last: dict[str, tuple[Document, Project]] = {}
 
-    def opened(finding: Finding) -> tuple[Source, Project]:
+    def opened(finding: Finding) -> tuple[Source, Project, Finding]:
         if finding.path not in last:
             last.clear()
             last[finding.path] = checker.opened(finding.path, standard_input)
-        return last[finding.path]
+        document, project = last[finding.path]
+        return document.source, project, document.standing(finding)
 
     return opened

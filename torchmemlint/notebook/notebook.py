@@ -135,12 +135,20 @@ class Notebook:
             fix=self._placed_fix(finding.fix) if finding.fix else None,
         )
 
-    def in_module(self, cell: int, place: Position) -> Position:
-        """A place in a cell as one in the module."""
+    def standing(self, finding: Finding) -> Finding:
+        """The way back: a finding in its cell as one in the module; its reasons stay as they are."""
+        fix = finding.fix
+        if fix is not None:
+            fix = replace(fix, edits=tuple(Edit(self._in_module(one.cell, one.span), one.text) for one in fix.edits))
+        span = self._in_module(finding.cell, finding.span)
+        return replace(finding, span=span, fix=fix, cell=None, stored=None)
+
+    def _in_module(self, cell: int | None, span: Span) -> Span:
         for section, head in zip(self._sections, self._heads, strict=True):
             if section.cell.number == cell:
-                return Position(head + place.line, place.column)
-        return place
+                start, end = span.start, span.end
+                return Span(Position(head + start.line, start.column), Position(head + end.line, end.column))
+        return span
 
     def _placed_step(self, step: Why) -> Why:
         start = self._located(step.span.start) if step.path == self.path else None
