@@ -84,6 +84,7 @@ ROOMS = (
     Room("torchmemlint/baseline.py", ("torchmemlint.model",)),
     Room("torchmemlint/cache.py", ("torchmemlint.facts.consulted", "torchmemlint.model")),
     Room("torchmemlint/disk.py", (), ("pathspec",)),
+    Room("torchmemlint/history.py", ("torchmemlint.disk",)),
     Room("torchmemlint/knowledge/__init__.py"),
     Room(
         "torchmemlint/facts/file_model.py",

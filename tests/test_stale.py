@@ -143,7 +143,7 @@ def test_the_command_reports_them_without_failing_the_build(tmp_path: Path) -> N
     write(tmp_path, a_py="x = 1  # torchmemlint: ignore[TML181]\n", b_py="import torch\nGAMMA  # noqa: TML183\n")
     done = lint("--no-cache", "--output-format", "concise", ".", cwd=tmp_path)
     assert done.returncode == 0
-    assert done.stdout == "a.py:1:8: TML002 [high] `TML181` silences nothing here\n"  # TML183 has low confidence
+    assert done.stdout == "a.py:1:8: TML002 [*] [high] `TML181` silences nothing here\n"  # TML183 has low confidence
     for flags in (["--ignore", "TML002"], ["--select", "TML18"], ["--select", "TML002", "--ignore", "TML181"]):
         assert lint_json("--no-cache", *flags, ".", cwd=tmp_path) == [], flags
     assert lint("--no-cache", "--severity", "TML002=warning", ".", cwd=tmp_path).returncode == 1

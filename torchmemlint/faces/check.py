@@ -6,14 +6,14 @@ The command line and the flake8 plugin both come here, which is why they agree.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from torchmemlint.cache import digest
 from torchmemlint.disk import DiskFiles, Target, as_shown, common_folder, config_files, project_root, read_bytes
 from torchmemlint.document import Document, readable
 from torchmemlint.engine import fingerprinted, lint, lint_file
-from torchmemlint.facts.project import Project
+from torchmemlint.facts.project import Files, Project
 from torchmemlint.model import Confidence, Finding, Position, Severity, Span
 from torchmemlint.rule import BAD_FILE, INTERNAL_ERROR, NOTICES, UNUSED, Rule, load_rules
 from torchmemlint.settings import Settings, SettingsError, override, parse_config
@@ -51,9 +51,10 @@ class Choice:
 
 
 class Checker:
-    """Checks files, remembering settings by folder and projects by root."""
+    """Checks files, remembering settings by folder and projects by root; `files` gives those of a root."""
 
-    def __init__(self, choice: Choice) -> None:
+    def __init__(self, choice: Choice, files: Callable[[str], Files] = DiskFiles) -> None:
+        self._files = files
         self._choice = choice
         self._known = known_codes()
         self._notices = {notice.code: notice.name for notice in NOTICES}
@@ -199,7 +200,7 @@ class Checker:
     def project(self, root: str) -> Project:
         """The project in a folder."""
         if root not in self._projects:
-            self._projects[root] = Project(DiskFiles(root))
+            self._projects[root] = Project(self._files(root))
         self._projects[root] = found = self._projects.pop(root)  # the last one asked for comes last
         return found
 

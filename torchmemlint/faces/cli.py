@@ -92,7 +92,7 @@ def _check(asked: argparse.Namespace) -> int:
         return _show_files(asked, checker, paths)
     settings = checker.settings(shared)
     demand_a_place(asked, settings.output_format)
-    narrowing = Narrowing(asked, checker)
+    narrowing = Narrowing(asked, checker, choice)
 
     def lint(text: bytes | None) -> Run:
         if text is not None:
@@ -230,7 +230,7 @@ def _standard_input(asked: argparse.Namespace, checker: Checker, narrowing: Narr
     if name and checker.forced_out(target.path):
         run = Run([], [], 0, [])
     else:
-        run = _gather(checker, narrowing.narrowed([Outcome(target, tuple(checker.check(target, data)))]))
+        run = _gather(checker, narrowing.narrowed([Outcome(target, tuple(checker.check(target, data)))], data))
     run.target, run.standard_input = target, data
     return run
 

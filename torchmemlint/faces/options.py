@@ -84,6 +84,7 @@ def _add_adoption(group: argparse._ArgumentGroup) -> None:
         "--write-baseline", metavar="FILE", help="make a baseline of the findings; take out of one what is gone"
     )
     group.add_argument("--accept-new", action="store_true", help="let --write-baseline also take in what is new")
+    group.add_argument("--diff-base", metavar="REV", help="report only what was not there when REV and HEAD parted")
 
 
 def _add_files(group: argparse._ArgumentGroup) -> None:
@@ -196,7 +197,10 @@ def _demand_baseline(asked: argparse.Namespace) -> None:
     """Flags on baselines that exclude each other."""
     if asked.accept_new and not asked.write_baseline:
         raise SettingsError("--accept-new needs --write-baseline FILE")
-    for one, others in (("baseline", ("no_baseline",)), ("write_baseline", ("no_baseline", "fix", "diff", "dry_run"))):
+    for one, others in (
+        ("baseline", ("no_baseline",)),
+        ("write_baseline", ("no_baseline", "fix", "diff", "dry_run", "diff_base")),
+    ):
         for other in others:
             if getattr(asked, one) and getattr(asked, other):
                 raise SettingsError(f"--{one} and --{other} exclude each other".replace("_", "-"))
