@@ -188,7 +188,9 @@ LINES = [
     "(",
     "%%time",
 ]
-SOURCES = st.lists(st.sampled_from(LINES), max_size=6).map("\n".join) | st.text(max_size=12)
+SOURCES = st.lists(st.sampled_from(LINES), max_size=6).map("\n".join) | st.text(
+    st.characters(codec="utf-8", exclude_characters="\0"), max_size=12
+)
 CELLS = st.tuples(SOURCES, st.sampled_from(["code", "code", "markdown"]), st.booleans())
 
 

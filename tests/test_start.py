@@ -40,6 +40,11 @@ def test_a_file_without_torch_is_light(tmp_path: Path) -> None:
     assert loaded(RUN, "a.py", cwd=tmp_path) == set()
 
 
+def test_a_notebook_without_torch_is_light(tmp_path: Path) -> None:
+    write(tmp_path, **{"a.ipynb": '{"cells": [{"cell_type": "code", "source": ["!ls\\n", "x = [1]"]}]}'})
+    assert loaded(RUN, "a.ipynb", cwd=tmp_path) == set()
+
+
 def test_through_flake8_a_file_without_torch_is_light(tmp_path: Path) -> None:
     write(tmp_path, a_py="import numpy\nx = [1]\n")
     code = "from flake8.main.cli import main; main(['--isolated', '--jobs', '1', 'a.py'])"

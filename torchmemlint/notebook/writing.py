@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from itertools import accumulate
 
 from torchmemlint.notebook.stored import Cell, Stored
@@ -54,6 +53,8 @@ def _source(stored: Stored, cell: Cell, text: str) -> str:
 
 def _matched(old: Sequence[_Line], new: Sequence[str]) -> Iterator[tuple[str, _Line | None]]:
     """The new lines, each with the old one that it is."""
+    from difflib import SequenceMatcher  # most runs change nothing
+
     matcher = SequenceMatcher(None, [line.text for line in old], new, autojunk=False)
     for kind, i1, _, j1, j2 in matcher.get_opcodes():
         for number in range(j1, j2):
