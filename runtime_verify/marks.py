@@ -41,6 +41,25 @@ def statement_at(tree: ast.Module, place: Position) -> tuple[ast.stmt, Sequence[
     return found
 
 
+def lines_beside(tree: ast.Module, place: Position, line: int) -> list[int]:
+    """First lines of the statements of a block, the one around the place, on `line`, among them.
+
+    Where that is all that its block has, it stands for the statement around it: they go together.
+    """
+    beside: list[int] = []
+    around = 0
+    blocks: list[Sequence[ast.stmt]] = [tree.body]
+    while blocks:
+        block = blocks.pop()
+        node = next((one for one in block if _holds(one, place)), None)
+        if node is not None:
+            lines = [first_line(one) for one in block]
+            alone = len(block) == 1 and around in beside
+            beside = [first_line(node) if one == around else one for one in beside] if alone else lines
+            around, blocks = first_line(node), list(_blocks(node))
+    return [line if one == around else one for one in beside]
+
+
 def line_of(statement: ast.stmt, place: Position) -> int:
     """The line of a flagged statement; for a decorator, the decorator's own."""
     return min(statement.lineno, place.line)

@@ -14,9 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import PurePath
 
 from runtime_verify.case import Case, Module, Program, Unplanned
-from runtime_verify.marks import Mark, line_of, mark_in, statement_at
+from runtime_verify.marks import Mark, line_of, lines_beside, mark_in, statement_at
 from runtime_verify.modules import Modules, text_lines
-from runtime_verify.outline import first_line
 from runtime_verify.slice import sliced
 from runtime_verify.targets import entry
 from torchmemlint import fix as fixing
@@ -239,9 +238,8 @@ def _marks(
     found = statement_at(tree, finding.span.start)
     if found is None or finding.fix is None:
         raise Unplanned("no_statement", "the finding stands on no statement")
-    statement, block = found
-    line = line_of(statement, finding.span.start)
-    lines = [line if one is statement else first_line(one) for one in block]
+    line = line_of(found[0], finding.span.start)
+    lines = lines_beside(tree, finding.span.start, line)
     changes = finding.fix.edits if edits is None else edits
     return line, mark_in(text_lines(source), text_lines(fixed), changes, lines, line)
 

@@ -6,8 +6,7 @@ import ast
 
 import pytest
 
-from runtime_verify.marks import line_of, mark_in, statement_at
-from runtime_verify.outline import first_line
+from runtime_verify.marks import line_of, lines_beside, mark_in, statement_at
 from torchmemlint.model import Edit, Position, Span
 
 TEXT = """\
@@ -37,20 +36,26 @@ def spliced(text: str, edits: list[Edit]) -> str:
     return text
 
 
-def marked(line: int, *edits: Edit) -> tuple[str, bool]:
+def marked(line: int, *edits: Edit, text: str = TEXT) -> tuple[str, bool]:
     """The text at the mark after some edits, and whether the statement is said to be still there."""
-    place = Position(line, len(TEXT.splitlines()[line - 1]) - len(TEXT.splitlines()[line - 1].lstrip()))
-    found = statement_at(ast.parse(TEXT), place)
+    place = Position(line, len(text.splitlines()[line - 1]) - len(text.splitlines()[line - 1].lstrip()))
+    tree = ast.parse(text)
+    found = statement_at(tree, place)
     assert found is not None
-    statement, block = found
-    fixed = spliced(TEXT, list(edits)).splitlines()
-    lines = [first_line(one) for one in block]
-    mark = mark_in(TEXT.splitlines(), fixed, edits, lines, line_of(statement, place))
+    own = line_of(found[0], place)
+    fixed = spliced(text, list(edits)).splitlines()
+    mark = mark_in(text.splitlines(), fixed, edits, lines_beside(tree, place, own), own)
     return fixed[mark.line - 1].strip(), mark.kept
 
 
 def test_a_line_before_the_edits_stays() -> None:
     assert marked(2, edit((6, 0), (7, 0), "")) == ("total = 0", True)
+
+
+def test_a_statement_that_goes_with_the_if_around_it() -> None:
+    text = TEXT.replace("        sweep()\n", "        if ready:\n            if able:\n                sweep()\n")
+    assert marked(9, edit((7, 0), (10, 0), ""), text=text) == ("total += loss", False)
+    assert marked(9, edit((7, 0), (10, 0), "        sweep(1)\n"), text=text)[0] == "sweep(1)"
 
 
 def test_a_line_behind_the_edits_moves() -> None:

@@ -9,7 +9,8 @@ from torchmemlint.facts.approach import following
 from torchmemlint.facts.children import subtree
 from torchmemlint.facts.holders import Holder
 from torchmemlint.facts.releases import Form, Idle
-from torchmemlint.model import Applicability, Edit, Fix, Position, Span
+from torchmemlint.facts.removals import whole_lines
+from torchmemlint.model import Applicability, Edit, Fix, Span
 
 if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
@@ -72,7 +73,7 @@ def _without(facts: FileFacts, node: ast.Delete, names: set[str]) -> Edit | None
         return Edit(span, "del " + ", ".join(ast.unparse(t) for t in rest))
     if not _alone(facts, node) or len(facts.structure.block_of[node][0]) == 1:
         return Edit(span, "pass")
-    return Edit(Span(Position(span.start.line, 0), Position(span.end.line + 1, 0)), "")
+    return Edit(whole_lines(facts, node), "")
 
 
 def _after_the_move(facts: FileFacts, statement: ast.stmt, holder: Holder) -> Fix | None:

@@ -6,8 +6,11 @@ Builds text edits from nodes of one file. May not decide whether a fix is wanted
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.children import subtree
 from torchmemlint.facts.quiet import is_quiet
 from torchmemlint.facts.reach import MAX_HOPS, is_direct
 from torchmemlint.facts.structure import Function
@@ -28,14 +31,58 @@ def removal(facts: FileFacts, node: ast.expr, title: str, applicability: Applica
     span = facts.tree.places.span(node)
     if not isinstance(statement, ast.Expr) or statement.value is not node:
         return Fix(title, Applicability.PROOF, (Edit(span, result),))
+    last = _emptied(facts, statement)
+    if len(facts.structure.block_of[last][0]) == 1 or not _alone(facts, last):
+        return Fix(title, applicability, (Edit(facts.tree.places.span(statement), "pass"),))
+    return Fix(title, applicability, (Edit(whole_lines(facts, last), ""),))
+
+
+def whole_lines(facts: FileFacts, statement: ast.stmt) -> Span:
+    """The lines of a statement, with those blank ones behind it that would be too many without it."""
     span = facts.tree.places.span(statement)
-    block, _ = facts.structure.block_of[statement]
+    lines = facts.source.lines
+    above = _blanks(reversed(lines[: span.start.line - 1]))
+    below = _blanks(lines[span.end.line :])
+    opens = above == 0 and span.start.line > 1 and lines[span.start.line - 2].split("#")[0].rstrip().endswith(":")
+    spare = below if opens else min(above, below)
+    return Span(Position(span.start.line, 0), Position(span.end.line + 1 + spare, 0))
+
+
+def _blanks(lines: Iterable[str]) -> int:
+    """How many blank lines stand first; a form feed makes a page."""
+    return sum(1 for _ in takewhile(lambda line: not line.strip(" \t\r\n"), lines))
+
+
+def _emptied(facts: FileFacts, statement: ast.stmt) -> ast.stmt:
+    """The outermost `if` that does nothing without a statement, where that is not all that its block has."""
+    best = current = statement
+    while len(facts.structure.block_of[current][0]) == 1:
+        parent = facts.structure.parent[current]
+        if not isinstance(parent, ast.If) or parent.orelse or not _only_asks(facts, parent, current):
+            break
+        current = parent
+        best = current if len(facts.structure.block_of[current][0]) > 1 and _alone(facts, current) else best
+    return best
+
+
+def _only_asks(facts: FileFacts, node: ast.If, inner: ast.stmt) -> bool:
+    """Whether the test of an `if` does nothing by itself, and no remark stands between it and what it decides."""
+    parts = [node.test, *subtree(node.test)]
+    if any(isinstance(part, (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)) for part in parts):
+        return False
+    if not all(is_quiet(facts, part) for part in parts if isinstance(part, ast.Call)):
+        return False
+    span = facts.tree.places.span
+    head = facts.source.lines[span(node.test).end.line - 1 : span(inner).start.line - 1]
+    return not any("#" in line for line in head)
+
+
+def _alone(facts: FileFacts, statement: ast.stmt) -> bool:
+    """Whether nothing but a remark stands on the statement's lines besides; an `elif` belongs to its `if`."""
+    span = facts.tree.places.span(statement)
     line, last = facts.source.lines[span.start.line - 1], facts.source.lines[span.end.line - 1]
-    alone = not line[: span.start.column].strip() and not last[span.end.column :].split("#")[0].strip()
-    if len(block) == 1 or not alone:
-        return Fix(title, applicability, (Edit(span, "pass"),))
-    whole = Span(Position(span.start.line, 0), Position(span.end.line + 1, 0))
-    return Fix(title, applicability, (Edit(whole, ""),))
+    before, after = line[: span.start.column].strip(), last[span.end.column :].split("#")[0].strip()
+    return not before and not after and not line.lstrip().startswith("elif")
 
 
 def hot_fix(facts: FileFacts, call: HotCall, effect: str) -> Fix:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.grad_mode import GradMode, with_mode
+from torchmemlint.facts.guard_reach import hands_over, is_passive, may_train_besides
 from torchmemlint.facts.structure import Block, Function, Place
 from torchmemlint.model import Edit, Position, Span
 
@@ -35,15 +36,15 @@ def guard_edits(
     guard = f"{name.rpartition('.')[0]}.set_grad_enabled({enabled})" if enabled else f"{name}()"
     targets: dict[ast.stmt, None] = {}
     for call in wanted:
-        target = _target(facts, call, kept)
-        if target is None:
+        target = _target(facts, call, kept, set(wanted))
+        if target is None or hands_over(target):
             return ()
         targets[target] = None
-    outermost = [t for t in targets if not any(o is not t and o in set(facts.structure.ancestors(t)) for o in targets)]
-    return (*imports, *(_wrapped(facts, target, guard, strings) for target in outermost))
+    ranges = _ranges(facts, list(targets), kept)
+    return (*imports, *(_wrapped(facts, first, last, guard, strings) for first, last in ranges))
 
 
-def _target(facts: FileFacts, call: ast.Call, kept: list[ast.AST]) -> ast.stmt | None:
+def _target(facts: FileFacts, call: ast.Call, kept: list[ast.AST], wanted: set[ast.Call]) -> ast.stmt | None:
     """The statement to wrap: the outermost loop around a call that holds nothing to keep, else its own statement."""
     structure = facts.structure
     statement = structure.statement(call)
@@ -56,6 +57,8 @@ def _target(facts: FileFacts, call: ast.Call, kept: list[ast.AST]) -> ast.stmt |
         if place.block is Block.LOOP and isinstance(place.node, (ast.For, ast.AsyncFor, ast.While)):
             if any(place.node in set(structure.ancestors(node)) for node in kept):
                 break
+            if hands_over(place.node) or may_train_besides(facts, place.node, chosen, wanted):
+                break
             chosen = place.node
     current: ast.AST = chosen
     while isinstance(current, ast.stmt) and not _alone(facts, current):
@@ -67,6 +70,46 @@ def _target(facts: FileFacts, call: ast.Call, kept: list[ast.AST]) -> ast.stmt |
     if not isinstance(current, ast.stmt) or isinstance(current, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         return None
     return current
+
+
+def _ranges(facts: FileFacts, targets: list[ast.stmt], kept: list[ast.AST]) -> list[tuple[ast.stmt, ast.stmt]]:
+    """First and last statements to wrap together: neighbours, and an `if` all of whose branches are to be wrapped."""
+    structure = facts.structure
+    raised = {_branching(facts, target, targets, kept): None for target in targets}
+    outermost = [t for t in raised if not any(o is not t and o in set(structure.ancestors(t)) for o in raised)]
+    ranges: list[tuple[ast.stmt, ast.stmt]] = []
+    for target in sorted(outermost, key=facts.tree.places.span):
+        if ranges:
+            first, last = ranges[-1]
+            block, index = structure.block_of[last]
+            here, at = structure.block_of[target]
+            if here is block and all(is_passive(between) for between in block[index + 1 : at]):
+                ranges[-1] = first, target
+                continue
+        ranges.append((target, target))
+    return ranges
+
+
+def _branching(facts: FileFacts, target: ast.stmt, targets: list[ast.stmt], kept: list[ast.AST]) -> ast.stmt:
+    """The outermost `if` statement around one of the targets that has nothing but targets in its branches."""
+    structure = facts.structure
+    best = target
+    for above in structure.ancestors(target):
+        if not isinstance(above, ast.If) or not _covered(above, targets):
+            break
+        if hands_over(above) or any(above in structure.ancestors(node) for node in kept):
+            break
+        if _alone(facts, above):
+            best = above
+    return best
+
+
+def _covered(node: ast.If, targets: list[ast.stmt]) -> bool:
+    branches = [*node.body, *node.orelse]
+    return bool(node.orelse) and all(
+        any(one is target for target in targets) or (isinstance(one, ast.If) and _covered(one, targets))
+        for one in branches
+    )
 
 
 def _switches_on(facts: FileFacts, node: ast.AST) -> bool:
@@ -94,8 +137,8 @@ def _alone(facts: FileFacts, statement: ast.stmt) -> bool:
     )
 
 
-def _wrapped(facts: FileFacts, statement: ast.stmt, guard: str, strings: set[int]) -> Edit:
-    span = facts.tree.places.span(statement)
+def _wrapped(facts: FileFacts, first: ast.stmt, last: ast.stmt, guard: str, strings: set[int]) -> Edit:
+    span = Span(facts.tree.places.span(first).start, facts.tree.places.span(last).end)
     lines = facts.source.lines[span.start.line - 1 : span.end.line]
     indent = lines[0][: span.start.column]
     step = _step(facts, indent)
