@@ -82,7 +82,7 @@ ROOMS = (
     Room("torchmemlint/suppress.py", ("torchmemlint.model",)),
     Room("torchmemlint/stale.py", tuple(f"torchmemlint.{name}" for name in ("model", "rule", "settings", "suppress"))),
     Room("torchmemlint/baseline.py", ("torchmemlint.model",)),
-    Room("torchmemlint/cache.py", ("torchmemlint.facts.consulted", "torchmemlint.model")),
+    Room("torchmemlint/cache.py", ("torchmemlint.facts.consulted", "torchmemlint.facts.words", "torchmemlint.model")),
     Room("torchmemlint/disk.py", (), ("pathspec",)),
     Room("torchmemlint/history.py", ("torchmemlint.disk",)),
     Room("torchmemlint/knowledge/__init__.py"),

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torchmemlint.facts.consulted import Basis
+from torchmemlint.facts.words import contains
 from torchmemlint.model import Applicability, Confidence, Edit, Finding, Fix, Position, Severity, Span, Why
 
 MAGIC = "torchmemlint cache 1"
@@ -101,7 +102,7 @@ class _Stale:
         self.words = {
             word
             for word, paths in store.mentions.items()
-            if any((path in paths) != (word.encode() in data) for path, data in contents.items())
+            if any((path in paths) != contains(data, word) for path, data in contents.items())
         }
         moved = [path for path in changed if (path in digests) != (path in store.digests)]
         self._modules = frozenset(_module(path) for path in moved)

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from torchmemlint.facts.consulted import Basis, Consulted
 from torchmemlint.facts.parsed import Parsed, module_name, parsed
+from torchmemlint.facts.words import Words, contains
 from torchmemlint.source import BadFile, Source, Tree
 
 MAX_FILE = 2_000_000
@@ -63,6 +64,7 @@ class ParsedFiles:
         self._kept_bytes = 0
         self._dropped_bytes = 0
         self._mentions: dict[str, list[str]] = {}
+        self._words = Words(files.paths, files.read) if files is not None else None
         self._modules: dict[str, list[tuple[tuple[str, ...], str]]] | None = None
         self._packages: set[str] = set()
 
@@ -75,7 +77,7 @@ class ParsedFiles:
         made._kept = OrderedDict((path, one) for path, one in self._kept.items() if path != relative)
         made._kept_bytes = sum(len(one.source.data) for one in made._kept.values() if one is not None)
         made._modules, made._packages = self._modules, self._packages
-        words = {word for word in self._mentions if (word.encode() in before) != (word.encode() in data)}
+        words = {word for word in self._mentions if contains(before, word) != contains(data, word)}
         made._mentions = {word: paths for word, paths in self._mentions.items() if word not in words}
         made.carriers = {
             effect: (names, basis)
@@ -160,13 +162,7 @@ class ParsedFiles:
         """Files that contain a word, in the order of their paths."""
         self.consulted.words.add(word)
         if word not in self._mentions:
-            needle = word.encode()
-            found: list[str] = []
-            for path in self.files.paths() if self.files is not None else ():
-                data = self.files.read(path) if self.files is not None else None
-                if data is not None and needle in data:
-                    found.append(path)
-            self._mentions[word] = found
+            self._mentions[word] = self._words.files_with(word) if self._words is not None else []
         return self._mentions[word]
 
     # ---- modules ----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from torchmemlint.facts.memory import Memory
 from torchmemlint.facts.parsed_files import Files, ParsedFiles
 from torchmemlint.facts.structure import Class, Function
+from torchmemlint.facts.words import contains
 
 if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
@@ -143,8 +144,7 @@ class Project:
 
     def mentioning(self, word: str) -> list[str]:
         """Files that contain a word, the ones entered here among them."""
-        needle = word.encode()
-        entered = [f.relative for f in self._facts.values() if f is not None and needle in f.source.data]
+        entered = [f.relative for f in self._facts.values() if f is not None and contains(f.source.data, word)]
         return list(dict.fromkeys([*self.shared.mentioning(word), *entered]))
 
     def callers(self, function: Function, facts: FileFacts) -> Iterator[tuple[FileFacts, ast.Call]]:

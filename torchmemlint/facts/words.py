@@ -1,0 +1,73 @@
+"""Which files of a project contain a word: looked for file by file at first, then in an index of all names.
+
+A word is a name, perhaps with a dot in front or a bracket behind (`.step(`). It counts where it stands alone, not as
+a part of a longer name; the escaped line ends of a notebook's JSON end a name too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+
+SCANS = 30
+"""Words after which an index of all is cheaper than to look for each."""
+LARGE = 50_000_000
+"""Bytes from which on files are read from the disk again for each word: two words are enough then."""
+_NAME = re.compile(rb"(?<![\w\x80-\xff\\])[A-Za-z_\x80-\xff][\w\x80-\xff]*")
+
+
+def contains(data: bytes, word: str) -> bool:
+    """Whether a file's bytes contain a word."""
+    needle = word.encode()
+    return needle in data and _alone(needle).search(data) is not None
+
+
+@lru_cache(maxsize=10_000)
+def _alone(needle: bytes) -> re.Pattern[bytes]:
+    before = rb"(?:(?<![\w\x80-\xff\\])|(?<=\\[nt]))" if _NAME.match(needle) else b""
+    behind = rb"(?![\w\x80-\xff])" if re.match(rb"[\w\x80-\xff]", needle[-1:]) else b""
+    return re.compile(before + re.escape(needle) + behind)
+
+
+def names(data: bytes) -> set[bytes]:
+    """All names in a file's bytes, those of its comments and texts among them."""
+    return set(_NAME.findall(data.replace(b"\\n", b"  ").replace(b"\\t", b"  ")))
+
+
+class Words:
+    """The words of some files. `read` gives the bytes of one, or None where it cannot be read."""
+
+    def __init__(self, paths: Callable[[], Iterable[str]], read: Callable[[str], bytes | None]) -> None:
+        self._paths = paths
+        self._read = read
+        self._scans = 0
+        self._index: dict[bytes, list[str]] | None = None
+
+    def files_with(self, word: str) -> list[str]:
+        """The files that contain a word, in their order."""
+        if self._index is None and self._scans >= SCANS:
+            self._index = self._indexed()
+        if self._index is None:
+            return self._scanned(self._paths(), word)
+        name = word.encode().strip(b".(")
+        there = self._index.get(name, [])
+        return list(there) if name == word.encode() else self._scanned(there, word)
+
+    def _scanned(self, paths: Iterable[str], word: str) -> list[str]:
+        found, size = [], 0
+        for path in paths:
+            data = self._read(path)
+            if data is not None:
+                size += len(data)
+                if contains(data, word):
+                    found.append(path)
+        self._scans += 1 if size < LARGE else SCANS // 2
+        return found
+
+    def _indexed(self) -> dict[bytes, list[str]]:
+        index: dict[bytes, list[str]] = {}
+        for path in self._paths():
+            for name in names(self._read(path) or b""):
+                index.setdefault(name, []).append(path)
+        return index
