@@ -273,6 +273,15 @@ def test_findings_in_notebooks_are_kept_whole(capsys: pytest.CaptureFixture[str]
     assert '"cell": 3' in capsys.readouterr().out
 
 
+def test_notebooks_alone_are_kept_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchmemlint.faces import check
+
+    write("nb.ipynb", notebook(SETUP, LOOP))
+    assert main(["--isolated", "--cache-dir", "kept", "."]) == 1
+    monkeypatch.setattr(check, "lint_file", lambda *asked: pytest.fail("linted again"))
+    assert main(["--isolated", "--cache-dir", "kept", "."]) == 1
+
+
 def test_the_flake8_plugin_reports_on_the_lines_of_the_file() -> None:
     from torchmemlint.faces.flake8_plugin import Plugin
 

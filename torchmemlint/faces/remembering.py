@@ -85,7 +85,7 @@ class _Project:
         old = load(self._path, self._key)
         self.store = brought_up_to_date(old, digests, files.read, lambda effect: _carriers(checker, root, effect))
         self._changed = self.store is not old
-        if not old.digests:
+        if not (old.digests or old.answers):  # a project may be notebooks alone
             self.store = Store(digests)
         self._mentions: dict[str, frozenset[str]] = dict(self.store.mentions)
 
