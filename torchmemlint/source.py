@@ -27,6 +27,7 @@ MAX_EXACT_PARTS = 50_000  # libcst takes seconds and hundreds of megabytes for s
 _LINKS = frozenset(("and", "or", "not", "in", "is", "if", "else", "for", "lambda", "await"))
 _LONG_IMPORT = re.compile(rb"\b(?:import|from)\b[\w\s.\\\x80-\xff]{2000}")  # one name of many parts, perhaps
 _FORMATTED = re.compile(r"[rR]?[fF]")
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")  # what no parser can encode
 _PARTS = re.compile(r"[^\W\d]\w*|[^\w\s\"'\\]")
 MAX_BYTES = 20_000_000
 MAX_PARTS = 500_000
@@ -81,12 +82,15 @@ class Source:
         try:
             encoding, _ = tokenize.detect_encoding(io.BytesIO(self.data).readline)
             data = self.data.removeprefix(codecs.BOM_UTF8)
-            return data.decode("utf-8" if encoding == "utf-8-sig" else encoding)
+            text = data.decode("utf-8" if encoding == "utf-8-sig" else encoding)
         except UnicodeDecodeError as error:
             line = self.data.count(b"\n", 0, error.start) + 1
             raise BadFile(f"file is not valid {error.encoding}; name its encoding in a coding cookie", line) from error
         except (SyntaxError, LookupError, UnicodeError) as error:
             raise BadFile(f"unknown or contradictory encoding: {error}") from error
+        if half := _HALF_A_PAIR.search(text):
+            raise BadFile(f"text in {encoding} holds half a character", text.count("\n", 0, half.start()) + 1)
+        return text
 
     @cached_property
     def lines(self) -> list[str]:
@@ -135,8 +139,9 @@ class Source:
                 depth.take(token)
                 if number > 3 * MAX_EXACT_PARTS:
                     raise BadFile("syntax error, or too large to be read as newer Python", *self.refused_at)
-        except (tokenize.TokenError, SyntaxError):
-            pass
+        except (tokenize.TokenError, SyntaxError) as error:
+            if "too many" in str(error):  # brackets, blocks or f-strings: what follows has not been counted
+                raise BadFile(f"nested deeper than {MAX_NESTING} levels", *self.refused_at) from None
 
     def slice(self, span: Span) -> str:
         """The text of a span."""
