@@ -129,6 +129,8 @@ ROOMS = (
             "torchmemlint.source",
         ),
     ),
+    Room("torchmemlint/faces/editor_values.py", ("torchmemlint",), ("lsprotocol", "pygls")),
+    Room("torchmemlint/faces/language_server.py", ("torchmemlint",), ("lsprotocol", "pygls")),
     Room("torchmemlint/faces/*.py", ("torchmemlint",), ("rich",)),
     Room("runtime_verify/__init__.py"),
     Room("runtime_verify/worker/*.py", ("runtime_verify.readings", "runtime_verify.worker"), ("torch",)),

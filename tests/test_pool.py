@@ -1,4 +1,4 @@
-"""Worker processes start in other ways than by forking elsewhere, and from Python 3.14 on; the findings are the same."""
+"""Worker processes that are not forked, as on other systems and from Python 3.14 on, find the same."""
 
 from __future__ import annotations
 

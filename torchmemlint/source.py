@@ -152,6 +152,15 @@ class Source:
         return self.lines[first.line - 1][first.column :] + "".join(middle) + self.lines[last.line - 1][: last.column]
 
 
+def as_bytes(text: str) -> bytes:
+    """A text that was read elsewhere, in the encoding that its own cookie names, so that it is decoded as it was."""
+    data = text.encode("utf-8", "surrogatepass")
+    try:
+        return text.encode(tokenize.detect_encoding(io.BytesIO(data).readline)[0])
+    except (SyntaxError, LookupError, UnicodeError):
+        return data
+
+
 def _too_dense(data: bytes) -> bool:
     """Whether a tree of the file would take gigabytes: too many names, numbers, signs and strings of any length."""
     if len(data) <= MAX_PARTS:

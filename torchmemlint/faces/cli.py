@@ -56,7 +56,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(asked: argparse.Namespace) -> int:
     if asked.explain or asked.list_rules:
         return _tell_of_rules(asked)
+    if asked.lsp:
+        return _serve(asked)
     return _check(asked)
+
+
+def _serve(asked: argparse.Namespace) -> int:
+    from torchmemlint.faces.check import Choice
+
+    try:
+        from torchmemlint.faces.language_server import serve
+    except ModuleNotFoundError:
+        raise SettingsError("--lsp needs pygls: pip install 'torchmemlint[lsp]'") from None
+    serve(Choice(flags(asked) | {"force-exclude": True}, asked.config, asked.isolated, os.getcwd()))
+    return CLEAN
 
 
 def _tell_of_rules(asked: argparse.Namespace) -> int:

@@ -126,7 +126,7 @@ def _row(finding: Finding) -> tuple[int, int, str]:
 def _bytes(path: str, lines: list[str]) -> bytes:
     """The file's own bytes where they say what flake8 read, else what flake8 read (an editor's buffer)."""
     from torchmemlint.disk import read_bytes
-    from torchmemlint.source import BadFile, Source
+    from torchmemlint.source import BadFile, Source, as_bytes
 
     text = "".join(lines)
     data = read_bytes(path) if path not in STDIN else None
@@ -137,20 +137,8 @@ def _bytes(path: str, lines: list[str]) -> bytes:
             on_disk = data.decode("latin-1")  # flake8's own way out
         if _plain(on_disk) == _plain(text):
             return data
-    return _encoded(text)
+    return as_bytes(text)
 
 
 def _plain(text: str) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _encoded(text: str) -> bytes:
-    """The text in the encoding that its own cookie names, so that it is decoded as it was."""
-    import io
-    import tokenize
-
-    data = text.encode("utf-8", "surrogatepass")
-    try:
-        return text.encode(tokenize.detect_encoding(io.BytesIO(data).readline)[0])
-    except (SyntaxError, LookupError, UnicodeError):
-        return data

@@ -132,6 +132,9 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--jobs", type=int, metavar="N", help="processes; 0, the default, for as many as pay")
     group.add_argument("--no-cache", action="store_true", help="lint everything anew, keep nothing")
     group.add_argument("--cache-dir", metavar="DIR", help="keep findings there, not in .torchmemlint_cache")
+    group.add_argument(
+        "--lsp", action="store_true", help="serve an editor over standard input (Language Server Protocol)"
+    )
 
 
 def _add_verification(group: argparse._ArgumentGroup) -> None:
