@@ -83,3 +83,29 @@ def test_the_action_says_what_all_its_inputs_are() -> None:
     named = {name for name, one in action["inputs"].items() if one["description"]}
     used = set(re.findall(r"inputs\.([a-z-]+)", (ROOT / "action.yml").read_text("utf-8")))
     assert named == used
+
+
+def snippet(name: str) -> Any:
+    """A piece of YAML from the README."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    found = re.search(rf"<!-- snippet: {name} -->\n```yaml\n(.+?)```", readme, re.DOTALL)
+    assert found is not None, f"README has no snippet called {name}"
+    return yaml.safe_load(found[1])
+
+
+def test_the_readmes_github_job_gives_the_action_what_it_takes() -> None:
+    action = yaml.safe_load((ROOT / "action.yml").read_text("utf-8"))
+    (ours,) = [step for step in snippet("github") if step["uses"].startswith("torchmemlint/")]
+    assert set(ours["with"]) <= set(action["inputs"])
+    (upload,) = [step for step in snippet("github") if "upload-sarif" in step["uses"]]
+    assert upload["with"]["sarif_file"] == ours["with"]["sarif-file"] and upload["if"] == "always()"
+
+
+def test_the_readmes_gitlab_job_writes_the_report_that_it_names(tmp_path: Path) -> None:
+    write(tmp_path, a_py=BAD)
+    job = snippet("gitlab")["torchmemlint"]
+    install, run = job["script"]
+    assert install.split()[-1] == "torchmemlint" and job["artifacts"]["when"] == "always"
+    done = lint(*shlex.split(run)[1:], "--no-cache", cwd=tmp_path)
+    report = tmp_path / job["artifacts"]["reports"]["codequality"]
+    assert done.returncode == 1 and '"TML181"' in report.read_text()
