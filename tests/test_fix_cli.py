@@ -455,6 +455,33 @@ def test_the_project_sees_the_edited_text(tmp_path: Path, monkeypatch: pytest.Mo
     assert [one.code for one in checker.check_edited(target, Source("train.py", train.encode()))] == ["TML101"]
 
 
+def test_a_graph_that_nobody_keeps_any_more_is_not_needed_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What one fix uncovers does not stand in its way, and is fixed in the same run where that is asked for."""
+    monkeypatch.chdir(tmp_path)
+    text = """import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+losses = []
+model = nn.Linear(4, 4).cuda()
+for x in DataLoader([torch.ones(4)]):
+    loss = model(x).sum()
+    losses.append(loss)
+"""
+    write(tmp_path, a_py=text)
+    kept = text.replace("append(loss)", "append(loss.detach())")
+    flags = ["--isolated", "--no-cache", "--unsafe-fixes", "a.py"]
+    assert main(["--fix", "--unfixable", "TML301", *flags]) == 1
+    assert "TML301" in capfd.readouterr().out and Path("a.py").read_text() == kept
+    write(tmp_path, a_py=text)
+    assert main(["--diff", *flags]) == 1
+    patch = capfd.readouterr().out
+    assert main(["--fix", *flags]) == 0
+    assert "with torch.no_grad():" in patch and "with torch.no_grad():" in Path("a.py").read_text()
+
+
 def test_a_caller_is_fixed_and_its_helper_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path, train_py=TRAIN, helper_py=HELPER)

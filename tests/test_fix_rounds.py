@@ -76,10 +76,21 @@ def test_a_fix_that_brings_a_finding_is_refused() -> None:
     assert [reason for _, reason in outcome.refused] == ["it would bring TML998 in line 2: `b` is here"]
 
 
-def test_what_may_come_is_left_for_another_time() -> None:
+def test_what_a_fix_uncovers_is_fixed_too() -> None:
     lint = both(replacing("a", "b"), replacing("b", "c", code="TML998"))
-    outcome = fix_until_quiet(Source("a.py", b"b\na\n"), lint, SAFE_ONLY, lambda f: f.code == "TML999", {"TML998"})
-    assert (outcome.data, len(outcome.fixed), len(outcome.left)) == (b"b\nb\n", 1, 2)
+
+    def uncovers(fixed: Finding, found: Finding) -> bool:
+        return (fixed.code, found.code) == ("TML999", "TML998")
+
+    outcome = fix_until_quiet(Source("a.py", b"b\na\n"), lint, SAFE_ONLY, lambda f: f.code == "TML999", uncovers)
+    assert (outcome.data, len(outcome.fixed), len(outcome.left)) == (b"b\nc\n", 2, 1)
+
+
+def test_fixes_that_undo_each_other_end() -> None:
+    lint = both(replacing("a", "b"), replacing("b", "a", code="TML998"))
+    outcome = fix_until_quiet(Source("a.py", b"a\n"), lint, SAFE_ONLY, uncovers=lambda fixed, found: True)
+    assert outcome.data == b"b\n" and len(outcome.fixed) == 1
+    assert [reason for _, reason in outcome.refused] == ["it undoes what another fix has done"]
 
 
 def test_the_good_ones_among_bad_ones_are_kept() -> None:

@@ -25,6 +25,7 @@ from commands import ISOLATED, lint, lint_json
 from programs import HEAD, OTHER, programs, slips
 from test_fixes import key, keys, spliced
 from torchmemlint.engine import lint as lint_source
+from torchmemlint.faces.mending import uncovers
 from torchmemlint.fix import ON_REQUEST, apply
 from torchmemlint.fix_rounds import fix_until_quiet
 from torchmemlint.model import Confidence, Finding
@@ -127,10 +128,10 @@ def settles(text: str) -> None:
     def ours(source: Source) -> list[Finding]:
         return [one for one in findings(source.data.decode()) if one.confidence.rank >= Confidence.MEDIUM.rank]
 
-    done = fix_until_quiet(Source("a.py", text.encode()), ours, ON_REQUEST)
+    done = fix_until_quiet(Source("a.py", text.encode()), ours, ON_REQUEST, uncovers=uncovers)
     assert not done.refused, f"{done.refused}\n{text}\n=====\n{done.data.decode()}"
     assert reads(done.data.decode())
-    again = fix_until_quiet(Source("a.py", done.data), ours, ON_REQUEST)
+    again = fix_until_quiet(Source("a.py", done.data), ours, ON_REQUEST, uncovers=uncovers)
     assert again.data == done.data and not again.fixed
 
 

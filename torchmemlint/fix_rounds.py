@@ -1,8 +1,8 @@
 """Fixing and linting again, until nothing is left to fix that does what it promises.
 
-A fix is kept if its finding is gone afterwards and no other has come in its place; else the text goes
-back to what it was, and the fix is refused with the reason. So every round leaves fewer findings, and
-the loop ends. Pure: how to lint is handed in.
+A fix is kept if its finding is gone afterwards and no other has come in its place, but for such as it may
+uncover; else the text goes back to what it was, and the fix is refused with the reason. No text comes twice,
+so the loop ends. Pure: how to lint is handed in.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torchmemlint.model import Applicability, Finding, Fix
 from torchmemlint.source import Source
 
 Lint = Callable[[Source], Iterable[Finding]]
+Uncovers = Callable[[Finding, Finding], bool]
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,16 @@ def fix_until_quiet(
     lint: Lint,
     allowed: Collection[Applicability],
     wanted: Callable[[Finding], bool] = lambda finding: True,
-    may_come: Collection[str] = (),
+    uncovers: Uncovers = lambda fixed, found: False,
 ) -> Outcome:
     """Lint, apply what is allowed, and again.
 
     wanted    picks what is to be fixed among the findings of the text as it is first.
-    may_come  codes of findings that may come with a fix; they are left for another time.
+    uncovers  whether the fix of one finding may bring another; that is then to be fixed too.
     """
     known = [_Known(finding, wanted(finding)) for finding in lint(source)]
     fixed: list[Finding] = []
+    seen = {source.data}
     most = len(known)
     while offered := [one for one in known if one.wanted and not one.refused and _fix(one, allowed)]:
         fixes = [fix for one in offered if (fix := _fix(one, allowed))]
@@ -71,7 +73,9 @@ def fix_until_quiet(
         new = Source(source.path, result.data)
         try:
             kept = [one for one in known if id(one.finding.fix) not in done]
-            after = _after(source, kept, taken, new, lint(new), may_come)
+            after = _after(source, kept, taken, new, lint(new), uncovers)
+            if new.data in seen:
+                raise _Unkept("it undoes what another fix has done")
         except _Unkept as error:
             if len(taken) == 1:
                 known = [replace(one, refused=str(error)) if one.finding is taken[0] else one for one in known]
@@ -79,6 +83,7 @@ def fix_until_quiet(
             continue
         source, known, most = new, after, 2 * most
         fixed += taken
+        seen.add(source.data)
     left = tuple(one.finding for one in known)
     return Outcome(source.data, tuple(fixed), left, tuple((one.finding, one.refused) for one in known if one.refused))
 
@@ -94,7 +99,7 @@ def _after(
     taken: Sequence[Finding],
     new: Source,
     found: Iterable[Finding],
-    may_come: Collection[str],
+    uncovers: Uncovers,
 ) -> list[_Known]:
     """The findings of the new text as those they were before. Raises _Unkept where one of `taken` or a new one is.
 
@@ -116,9 +121,9 @@ def _after(
     after = []
     for finding, known in zip(found, again, strict=True):
         others = near[_about(finding)]
-        if known is None and not others and finding.code not in may_come:
+        if known is None and not others and not any(uncovers(one, finding) for one in taken):
             raise _Unkept(_surplus(finding, taken))
-        before = known or (others.popleft() if others else _Known(finding, wanted=False))
+        before = known or (others.popleft() if others else _Known(finding, wanted=True))
         after.append(replace(before, finding=finding))
     return after
 

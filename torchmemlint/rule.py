@@ -109,6 +109,7 @@ class Rule:
     words     a file can only fire the rule if it contains one of these words; the gate in front of parsing.
     reaches   an effect that helpers of other files may carry: their names open the gate too.
     since     the release that brought the rule.
+    uncovers  codes that a fix may bring to light: what they find was there before, and is told of only without this.
     doc, check  filled in by `load_rules` from the rule's module.
     """
 
@@ -120,6 +121,7 @@ class Rule:
     since: str
     reaches: str = ""
     no_effect: str = ""
+    uncovers: tuple[str, ...] = ()
     doc: str = ""
     check: Callable[..., Iterator[Finding]] | None = field(default=None, compare=False)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torchmemlint.disk import Target
 from torchmemlint.document import CannotWrite, readable
@@ -16,12 +16,10 @@ from torchmemlint.faces.check import Checker, Choice
 from torchmemlint.faces.pool import for_each
 from torchmemlint.fix_rounds import fix_until_quiet
 from torchmemlint.model import Finding
-from torchmemlint.rule import UNUSED
+from torchmemlint.rule import UNUSED, load_rules
 from torchmemlint.source import BadFile, Source
 
 CHANGED = "the file has changed since it was linted"
-MAY_COME = frozenset({UNUSED})
-"""What is fixed may have been what a comment silenced."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +57,16 @@ def mend(checker: Checker, wish: Wish, data: bytes) -> Mended:
     except BadFile:
         return Mended(target, data, data, refused=tuple((finding, CHANGED) for finding in wish.findings))
 
+    settings = checker.settings_of(target)
+
     def lint(source: Source) -> list[Finding]:
-        return [document.fixable(source, finding) for finding in checker.check_edited(target, source)]
+        found = checker.check_edited(target, source)
+        return [document.fixable(source, one) if settings.fixes(one.code) else replace(one, fix=None) for one in found]
 
     def wanted(finding: Finding) -> bool:
         return missed.pop(_which(document.placed(finding)), None) is not None
 
-    allowed = checker.settings_of(target).applicable
-    done = fix_until_quiet(document.source, lint, allowed, wanted, MAY_COME)
+    done = fix_until_quiet(document.source, lint, settings.applicable, wanted, uncovers)
     try:
         after = document.with_source(done.data)
     except CannotWrite as error:
@@ -106,6 +106,13 @@ def _mend_file(checker: Checker, wish: Wish) -> Mended:
     except Exception as error:  # a bug of ours in one file must not keep the others from being fixed
         what = f"{type(error).__name__}: {error}"
         return Mended(wish.target, problem=f"{shown}: not fixed: internal error: {what}; please report it")
+
+
+def uncovers(fixed: Finding, found: Finding) -> bool:
+    """Whether the fix of one finding may bring another: what is fixed may be what a comment silenced."""
+    if found.code == UNUSED:
+        return True
+    return any(rule.code == fixed.code and found.code in rule.uncovers for rule in load_rules())
 
 
 def _which(finding: Finding) -> tuple[object, ...]:

@@ -93,6 +93,7 @@ RULE = Rule(
     effect=Effect(Metric.RETAINED_BYTES, also=(Metric.LIVE_GRAPH_NODES, Metric.GROWTH_BYTES)),
     words=("forward", "step", "backward", "cuda"),
     since="0.1.0",
+    uncovers=("TML301",),
 )
 
 

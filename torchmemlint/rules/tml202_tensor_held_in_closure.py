@@ -89,6 +89,7 @@ RULE = Rule(
     effect=Effect(Metric.RETAINED_BYTES, also=(Metric.GROWTH_BYTES, Metric.LIVE_GRAPH_NODES)),
     words=("_hook", "lambda", "partial", "append", "def "),
     since="0.1.0",
+    uncovers=("TML301",),
 )
 
 

@@ -88,6 +88,7 @@ RULE = Rule(
     effect=Effect(Metric.LIVE_GRAPH_NODES, least=1, also=(Metric.GROWTH_BYTES, Metric.HOST_GROWTH_BYTES)),
     words=(".append(", ".appendleft(", ".add(", ".insert(", ".extend(", "+= ["),
     since="0.1.0",
+    uncovers=("TML301",),
 )
 
 

@@ -96,6 +96,7 @@ RULE = Rule(
     effect=Effect(Metric.LIVE_GRAPH_NODES, least=1, also=(Metric.GROWTH_BYTES, Metric.HOST_GROWTH_BYTES)),
     words=("+=", "-=", " + ", ".add_(", ".sub_("),
     since="0.1.0",
+    uncovers=("TML301",),
 )
 
 
