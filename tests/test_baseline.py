@@ -210,6 +210,15 @@ def test_it_is_found_from_everywhere(tmp_path: Path, run: Run, monkeypatch: pyte
     assert done.stdout == ""
 
 
+def test_what_is_known_is_not_fixed(tmp_path: Path, run: Run) -> None:
+    write(tmp_path, a_py=TRAIN)
+    run("--write-baseline", FILE, ".")
+    write(tmp_path, a_py=TRAIN + "\n\n" + TRAIN.replace("import torch\n", "").replace("train", "again"))
+    assert run("--baseline", FILE, "--fix", ".") == (0, [])
+    lines = (tmp_path / "a.py").read_text().splitlines()
+    assert [line.strip() for line in lines if "+=" in line] == ["total += loss", "total += loss.detach()"]
+
+
 @pytest.mark.parametrize(
     ("content", "flags", "message"),
     [
@@ -219,6 +228,7 @@ def test_it_is_found_from_everywhere(tmp_path: Path, run: Run, monkeypatch: pyte
         ("\xff", ["--baseline", FILE], "b.json is no baseline, or damaged"),
         (None, ["--baseline", "sub"], "baseline sub is a folder"),
         (None, ["--write-baseline", "no/b.json"], "--write-baseline: no/b.json: no such folder"),
+        (None, ["--write-baseline", FILE, "--fix"], "--write-baseline and --fix exclude each other"),
         (None, ["--accept-new"], "--accept-new needs --write-baseline FILE"),
         (None, ["--write-baseline", FILE, "--baseline", "c.json"], "--baseline and --write-baseline name different"),
         (None, ["--write-baseline", FILE, "-"], "--write-baseline needs --stdin-filename to call standard input by"),

@@ -20,7 +20,7 @@ import tokenize
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import cached_property
 
 from torchmemlint.model import Finding, Position, Span
 
@@ -98,7 +98,7 @@ class Suppressions:
         self.comments: list[Comment] = []
         self.ends: dict[tuple[Comment, Word], Comment] = {}
         self._on_lines: dict[int, list[Comment]] = {}
-        self._wide: list[Comment] = []
+        self._wide: dict[str, list[tuple[Comment, Word]]] = {}  # by the word
         if not any(_MARKS.search(line) for line in lines):
             return
         layout = _Layout(lines)
@@ -109,7 +109,8 @@ class Suppressions:
         self.ends = _pairs(self.comments)
         for comment in self.comments:
             if comment.verb in (Verb.DISABLE, Verb.FILE_IGNORE):
-                self._wide.append(comment)
+                for word in comment.words:
+                    self._wide.setdefault(word.text, []).append((comment, word))
             elif comment.verb in (Verb.NOQA, Verb.IGNORE):
                 for line in range(comment.first, comment.last + 1):
                     self._on_lines.setdefault(line, []).append(comment)
@@ -130,11 +131,11 @@ class Suppressions:
                 elif line == start or comment.verb is Verb.NOQA or not comment.alone:
                     for word in comment.naming(finding):
                         yield comment, word
-        for comment in self._wide:
-            if comment.first <= start <= comment.last:
-                for word in comment.naming(finding):
+        for text, wide in self._wide.items():
+            if text == finding.name or finding.code.startswith(text):
+                for comment, word in wide:
                     ended = self.ends.get((comment, word))
-                    if ended is None or start <= ended.span.start.line:
+                    if comment.first <= start <= (comment.last if ended is None else ended.span.start.line):
                         yield comment, word
 
 
@@ -282,7 +283,17 @@ class _Layout:
         after = bisect_right(self._statements, (place.at.line, len(self._lines), 0))
         if verb is Verb.IGNORE:
             return place.first, self._statements[after][1] if after < len(self._statements) else place.last
-        below = islice(self._statements, after, None)
-        return place.first, next(
-            (first - 1 for first, _, column in below if column < place.at.column), len(self._lines)
-        )
+        while after < len(self._statements) and self._statements[after][2] >= place.at.column:
+            after = self._outside[after]
+        return place.first, self._statements[after][0] - 1 if after < len(self._statements) else len(self._lines)
+
+    @cached_property
+    def _outside(self) -> list[int]:
+        """For each statement the next one that is indented less."""
+        outside = [len(self._statements)] * len(self._statements)
+        waiting: list[int] = []
+        for number, (_, _, column) in enumerate(self._statements):
+            while waiting and self._statements[waiting[-1]][2] > column:
+                outside[waiting.pop()] = number
+            waiting.append(number)
+        return outside
