@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,8 @@ def test_the_text_is_sorted_and_read_back() -> None:
         "],",
     ]
     assert read(written({})) == {}
+    odd = {os.fsdecode(b"caf\xe9.py"): [Entry("f", "TML101", "1" * 16, "high", "m")]}
+    assert read(written(odd).encode("utf-8").decode()) == odd
 
 
 @pytest.mark.parametrize(

@@ -117,10 +117,16 @@ def written(entries: Entries) -> str:
     """The text of a baseline: sorted, an entry a line, without anything that changes when lines move."""
     files = []
     for path in sorted(path for path, kept in entries.items() if kept):
-        rows = [f"   {json.dumps(_fields(one), ensure_ascii=False)}" for one in sorted(entries[path])]
-        files.append(f"  {json.dumps(path, ensure_ascii=False)}: [\n" + ",\n".join(rows) + "\n  ]")
+        rows = [f"   {_quoted(_fields(one))}" for one in sorted(entries[path])]
+        files.append(f"  {_quoted(path)}: [\n" + ",\n".join(rows) + "\n  ]")
     inside = "{\n" + ",\n".join(files) + "\n }" if files else "{}"
     return f'{{\n "{KEY}": {FORMAT},\n "files": {inside}\n}}\n'
+
+
+def _quoted(value: object) -> str:
+    """JSON that reads well; names that are no Unicode are escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.encode("utf-8", "replace").decode() == text else json.dumps(value)
 
 
 def _fields(one: Entry) -> dict[str, str]:
