@@ -274,9 +274,9 @@ def test_names_that_are_not_utf_8(tmp_path: Path, form: str) -> None:
     write(tmp_path, good_py="import torch\nALPHA\n", sub__a_py="import torch\nALPHA\n")
     (tmp_path / "sub").rename(tmp_path / os.fsdecode(b"s\xfcb"))
     for jobs in ("1", "2"):
-        done = lint(*ISOLATED, "--jobs", jobs, "--output-format", form, ".", cwd=tmp_path)
+        done = lint(*ISOLATED, "--quiet", "--jobs", jobs, "--output-format", form, ".", cwd=tmp_path)
         assert (done.returncode, done.stderr) == (1, "")
-        assert done.stdout.count("TML181") == 3
+        assert done.stdout.count("`ALPHA` is here") == 3
     if form == "json":
         assert {os.path.basename(row["filename"]) for row in json.loads(done.stdout)} >= {"good.py", "a.py"}
 
