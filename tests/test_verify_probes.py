@@ -190,7 +190,7 @@ def test_evidence_is_written_rule_by_rule_and_says_which_probe(
     rows = json.loads(catalogue.measured(fixtures))
     monkeypatch.setattr(explain, "measured", lambda code: rows.get(code, []))
     rule = next(rule for rule in load_rules() if rule.code == "TML302")
-    page = ["".join(text for text, _ in line) for line in explain.explained(rule)]
+    page = ["".join(text for text, _ in line) for line in explain.explained([rule])]
     place = page.index("Measured on NVIDIA H200, torch 2.11, as written and with the fix:")
     headline = "A running sum of losses after `backward()`: graph nodes pile up on the host, nothing on the device"
     assert page[place + 1] == f"- {headline}: {result.verdict.sentence}"
@@ -198,7 +198,7 @@ def test_evidence_is_written_rule_by_rule_and_says_which_probe(
 
 def test_explain_without_evidence_says_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explain, "measured", lambda code: [])
-    page = explain.explained(load_rules()[0])
+    page = explain.explained(load_rules()[:1])
     assert not any("Measured on NVIDIA" in text for line in page for text, _ in line)
 
 
