@@ -193,8 +193,8 @@ def test_evidence_is_written_rule_by_rule_and_says_which_probe(
     page = ["".join(text for text, _ in line) for line in explain.explained([rule])]
     place = page.index("Measured on NVIDIA H200, torch 2.11, as written and with the fix:")
     headline = "A running sum of losses after `backward()`: graph nodes pile up on the host, nothing on the device"
-    shown = " ".join(" ".join(page[place + 1 :]).split())
-    assert shown.startswith(f"- {headline}: {result.verdict.sentence}")
+    printed = " ".join(" ".join(page[place + 1 :]).split())
+    assert printed.startswith(f"- {headline}: {result.verdict.sentence}")
 
 
 def test_explain_without_evidence_says_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
