@@ -75,8 +75,15 @@ def test_one_cell_is_linted_below_the_others_and_not_run(shell: Any, capsys: pyt
         ("src", "error: %torchmemlint lints cells; for files: !torchmemlint src\n"),
         ("--slect X", "error: unknown flag `--slect`; did you mean `--select`? (see --help)\n"),
         ("'", "error: ': No closing quotation\n"),
+        ("--output-format sarif", "error: %torchmemlint: --output-format: sarif is none of text, concise\n"),
     ],
 )
 def test_mistakes_are_one_line(shell: Any, capsys: pytest.CaptureFixture[str], line: str, said: str) -> None:
     shell.run_line_magic("torchmemlint", line)
     assert capsys.readouterr() == ("", said)
+
+
+def test_what_only_files_have_is_refused(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    shell.run_line_magic("torchmemlint", "--fix --select TML3")
+    said = capsys.readouterr().err
+    assert said.startswith("error: %torchmemlint does not take --fix, only --select, ") and said.count("\n") == 1

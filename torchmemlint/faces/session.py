@@ -5,6 +5,7 @@ IPython hands itself over when the extension is loaded and is not imported. May 
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shlex
@@ -19,6 +20,8 @@ from torchmemlint.model import Finding
 from torchmemlint.settings import SettingsError
 
 NAME = "session.ipynb"
+FORMATS = ("text", "concise")
+TAKEN = ("select", "extend_select", "ignore", "severity", "min_confidence", "config", "isolated", "output_format")
 
 
 def register(shell: Any) -> None:
@@ -88,12 +91,7 @@ def _tell(data: bytes, arguments: str, only: int | None) -> None:
     from torchmemlint.faces.full import full
     from torchmemlint.faces.report import concise, summary
 
-    try:
-        asked = parse(shlex.split(arguments))
-    except ValueError as error:
-        raise SettingsError(f"{arguments}: {error}") from None
-    if asked.paths:
-        raise SettingsError(f"%torchmemlint lints cells; for files: !torchmemlint {' '.join(asked.paths)}")
+    asked = _asked(arguments)
     checker = Checker(Choice(flags(asked), asked.config, asked.isolated, os.getcwd()))
     found = [one for one in checker.check(Target(os.path.abspath(NAME), NAME), data) if only in (None, one.cell)]
 
@@ -104,6 +102,27 @@ def _tell(data: bytes, arguments: str, only: int | None) -> None:
         write(concise(found), sys.stdout)
     else:
         write([*full(found, Excerpts(data), looks(sys.stdout).columns, about=about), summary(found, 1)], sys.stdout)
+
+
+def _asked(arguments: str) -> argparse.Namespace:
+    """The flags of a magic. Raises SettingsError for what it does not do."""
+    try:
+        asked = parse(shlex.split(arguments))
+    except ValueError as error:
+        raise SettingsError(f"{arguments}: {error}") from None
+    if asked.paths:
+        raise SettingsError(f"%torchmemlint lints cells; for files: !torchmemlint {' '.join(asked.paths)}")
+    usual = vars(parse([]))
+    given = [name for name, value in vars(asked).items() if value != usual[name]]
+    if "output_format" in given and asked.output_format not in FORMATS:
+        raise SettingsError(f"%torchmemlint: --output-format: {asked.output_format} is none of {', '.join(FORMATS)}")
+    if wrong := [_flag(name) for name in given if name not in TAKEN]:
+        raise SettingsError(f"%torchmemlint does not take {wrong[0]}, only {', '.join(map(_flag, TAKEN))}")
+    return asked
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _notebook(cells: Sequence[str]) -> bytes:
