@@ -187,6 +187,15 @@ def test_what_is_left_out_and_what_is_no_file(editor: Editor) -> None:
     assert "TML302" in {one["code"] for one in editor.shown()}
 
 
+def test_what_is_accepted_is_not_shown(editor: Editor) -> None:
+    (editor.folder / "pyproject.toml").write_text("[tool.torchmemlint]\nbaseline = 'accepted.json'\n")
+    write(editor.folder, train_py=TRAIN)
+    lint("--write-baseline", "accepted.json", ".", cwd=editor.folder, stand_ins=False)
+    assert editor.open("train.py", f"# moved by a line\n{TRAIN}") == []
+    editor.change("train.py", 2, TRAIN.replace("total += loss", "total = total + loss"))
+    assert [one["code"] for one in editor.shown()] == ["TML302"]
+
+
 def test_a_mistake_in_the_configuration_is_said(editor: Editor) -> None:
     (editor.folder / "pyproject.toml").write_text("[tool.torchmemlint]\nslect = []\n")
     assert editor.open("train.py", TRAIN) == []

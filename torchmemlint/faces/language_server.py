@@ -17,6 +17,7 @@ from pygls.workspace import TextDocument
 
 from torchmemlint import __version__
 from torchmemlint.disk import Target, read_bytes
+from torchmemlint.faces.adopting import Baselines
 from torchmemlint.faces.check import STDIN, Checker, Choice
 from torchmemlint.faces.editor_values import FIX_ALL, Checked, Speaker, path_of
 from torchmemlint.model import Finding
@@ -36,7 +37,7 @@ class Server(LanguageServer):
     def __init__(self, choice: Choice) -> None:
         super().__init__("torchmemlint", __version__, text_document_sync_kind=types.TextDocumentSyncKind.Full)
         self._choice = choice
-        self._checker: Checker | None = None
+        self._asked: tuple[Checker, Baselines] | None = None
         self._open: dict[str, Checked | None] = {}
         self._complaint = ""
         self._one = ThreadPoolExecutor(1)  # a checker is asked one thing at a time, and the editor never waits
@@ -68,7 +69,7 @@ class Server(LanguageServer):
 
     async def check_all(self) -> None:
         """Reads projects and settings again and lints every open text: what is found in one may rest on another."""
-        self._checker = None
+        self._asked = None
         for uri in list(self._open):
             await self.check(uri)
 
@@ -90,10 +91,14 @@ class Server(LanguageServer):
             return source, []
         self._complaint = ""
         try:
-            checker = self._checker = self._checker or Checker(self._choice)
+            if self._asked is None:
+                checker = Checker(self._choice)
+                self._asked = checker, Baselines(checker)
+            checker, baselines = self._asked
             if path and checker.forced_out(path):
                 return source, []
-            return source, checker.check(Target(path or STDIN, path or STDIN), source.data)
+            target = Target(path or STDIN, path or STDIN)
+            return source, baselines.new(target, checker.check(target, source.data))
         except SettingsError as error:
             self._complaint = str(error)
             return source, []
