@@ -17,7 +17,9 @@ try:
 except SystemExit:
     pass
 """
-SHOW = f"import sys; print('loaded', *[name for name in {HEAVY!r} if name in sys.modules])"
+NEEDLESS = tuple(f"torchmemlint.{name}" for name in ("faces.fixing", "faces.full", "facts.parsed", "stale", "suppress"))
+"""Modules of ours that a file without findings has no use for."""
+SHOW = f"import sys; print('loaded', *[name for name in {HEAVY + NEEDLESS!r} if name in sys.modules])"
 
 
 def loaded(code: str, *arguments: str, cwd: Path, stand_ins: bool = False) -> set[str]:
@@ -38,6 +40,11 @@ def test_asking_for_the_version_is_light(tmp_path: Path) -> None:
 def test_a_file_without_torch_is_light(tmp_path: Path) -> None:
     write(tmp_path, a_py="import numpy\nx = [1]\n")
     assert loaded(RUN, "a.py", cwd=tmp_path) == set()
+
+
+def test_a_file_that_no_rule_looks_at_is_light(tmp_path: Path) -> None:
+    write(tmp_path, a_py="import torch\nx = torch.zeros(3)\n")
+    assert loaded(RUN, "--no-cache", "a.py", cwd=tmp_path) == set()
 
 
 def test_a_notebook_without_torch_is_light(tmp_path: Path) -> None:

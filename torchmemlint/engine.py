@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -134,6 +133,8 @@ def _found(source: Source, rule: Rule, model: FileModel) -> list[Finding]:
     except RecursionError:
         raise BadFile("expression too long or too deeply nested") from None
     except Exception as error:
+        import traceback  # nobody should need it
+
         where = traceback.extract_tb(error.__traceback__)[-1]
         message = (
             f"internal error in {rule.code}: {type(error).__name__}: {error} "

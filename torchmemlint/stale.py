@@ -148,8 +148,3 @@ def _removed(comment: Comment, line: str) -> Edit:
 
 def _on(line: int, start: int, end: int) -> Span:
     return Span(Position(line, start), Position(line, end))
-
-
-def speaks_of_us(data: bytes) -> bool:
-    """Whether a file may hold such a comment at all."""
-    return b"torchmemlint:" in data or (b"TML" in data and b"noqa" in data.lower())

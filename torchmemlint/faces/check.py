@@ -18,8 +18,6 @@ from torchmemlint.model import Confidence, Finding, Position, Severity, Span
 from torchmemlint.rule import BAD_FILE, INTERNAL_ERROR, NOTICES, UNUSED, Rule, load_rules
 from torchmemlint.settings import Settings, SettingsError, override, parse_config
 from torchmemlint.source import BadFile, Source
-from torchmemlint.stale import Judged, speaks_of_us, stale
-from torchmemlint.suppress import Suppressions
 
 STDIN = "-"
 MAX_PROJECTS = 3
@@ -158,8 +156,11 @@ class Checker:
         """The findings that are reported and that no comment silences, and what is wrong with the comments."""
         inside = self.inside(target)
         kept = [one for one in found if _reported(one, settings, inside)]
-        judging = settings.enabled(UNUSED) and not settings.ignored_in(inside, UNUSED) and speaks_of_us(source.data)
+        judging = settings.enabled(UNUSED) and not settings.ignored_in(inside, UNUSED) and _speaks_of_us(source.data)
         if kept or judging:
+            from torchmemlint.stale import Judged, stale  # most files have neither findings nor comments about them
+            from torchmemlint.suppress import Suppressions
+
             try:
                 comments = Suppressions(source.lines)
             except BadFile:
@@ -212,6 +213,11 @@ class Checker:
 
 def _folder(target: Target) -> str:
     return os.path.dirname(target.path) if target.path != STDIN else os.getcwd()
+
+
+def _speaks_of_us(data: bytes) -> bool:
+    """Whether a file may hold a comment that silences findings of ours."""
+    return b"torchmemlint:" in data or (b"TML" in data and b"noqa" in data.lower())
 
 
 def _relative(path: str, base: str) -> str:

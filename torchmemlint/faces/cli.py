@@ -89,7 +89,6 @@ def _tell_of_rules(asked: argparse.Namespace) -> int:
 def _check(asked: argparse.Namespace) -> int:
     from torchmemlint.disk import common_folder
     from torchmemlint.faces.check import Checker, Choice
-    from torchmemlint.faces.fixing import Fixer
     from torchmemlint.faces.narrowing import Narrowing
 
     started = time.time()
@@ -118,7 +117,9 @@ def _check(asked: argparse.Namespace) -> int:
         return run
 
     run = lint(sys.stdin.buffer.read() if paths == ["-"] else None)
-    if not run.stopped:
+    if not run.stopped and (run.findings or asked.fix or asked.diff):
+        from torchmemlint.faces.fixing import Fixer
+
         run = _fix(asked, run, Fixer(checker, choice, settings.jobs, asked.quiet), lint)
     return _answer(asked, checker, settings, run, narrowing)
 

@@ -6,7 +6,6 @@ import json
 import re
 import textwrap
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from torchmemlint.faces.frames import Line
@@ -27,6 +26,8 @@ def measured(code: str) -> list[dict[str, str]]:
 
     The file goes with the package and is written by `torchmemlint.faces.catalogue` from the probes' evidence.
     """
+    from pathlib import Path
+
     path = Path(__file__).resolve().parent.parent / "rules" / "measured.json"
     try:
         figures: dict[str, list[dict[str, str]]] = json.loads(path.read_text(encoding="utf-8"))

@@ -61,6 +61,8 @@ def _tell(asked: argparse.Namespace, output_format: str, run: Run) -> None:
 
 
 def _full(asked: argparse.Namespace, run: Run) -> list[Line]:
+    if not run.findings:
+        return []
     from torchmemlint.faces.excerpts import Excerpts
     from torchmemlint.faces.explain import once
     from torchmemlint.faces.full import full

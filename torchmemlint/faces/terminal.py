@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import os
-import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -50,10 +49,16 @@ class Looks:
     encoding: str = "utf-8"
 
 
+def _columns() -> int:
+    from shutil import get_terminal_size  # imports what unpacks archives
+
+    return get_terminal_size((COLUMNS, 24)).columns
+
+
 def looks(stream: TextIO, chosen: Colour = Colour.AUTO, environment: Mapping[str, str] = os.environ) -> Looks:
     """What a stream can show, and the user wants to see on it."""
     screen = stream.isatty()
-    columns = min(shutil.get_terminal_size((COLUMNS, 24)).columns, COLUMNS) if screen else COLUMNS
+    columns = min(_columns(), COLUMNS) if screen else COLUMNS
     colour = chosen is Colour.ALWAYS or (chosen is Colour.AUTO and _coloured(screen, environment))
     wanted = screen and chosen is not Colour.NEVER and _linking(environment)
     links = _on(environment, "FORCE_HYPERLINK") if environment.get("FORCE_HYPERLINK") else wanted

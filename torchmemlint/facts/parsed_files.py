@@ -10,12 +10,14 @@ import gc
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torchmemlint.facts.consulted import Basis, Consulted
-from torchmemlint.facts.parsed import Parsed, module_name, parsed
 from torchmemlint.facts.words import Words, contains
 from torchmemlint.source import BadFile, Source, Tree
+
+if TYPE_CHECKING:
+    from torchmemlint.facts.parsed import Parsed
 
 MAX_FILE = 2_000_000
 MAX_KEPT = 8_000_000  # bytes of source text whose trees are kept; a tree takes fifty times as much
@@ -125,6 +127,8 @@ class ParsedFiles:
         kept = self._kept.get(relative)
         if kept is not None and kept.tree is tree:
             return kept
+        from torchmemlint.facts.parsed import parsed  # most files come to no rule
+
         made = parsed(source, tree, relative)
         if relative not in self._kept and tree is source.screen and self._is_on_disk(source, relative):
             self._keep(relative, made)
@@ -152,6 +156,8 @@ class ParsedFiles:
         data = self.files.read(relative) if self.files is not None else None
         if data is None or len(data) > MAX_FILE or self.files is None:
             return None
+        from torchmemlint.facts.parsed import parsed
+
         try:
             source = Source(self.files.named(relative), data)
             return parsed(source, source.screen or source.tree, relative)
@@ -168,6 +174,8 @@ class ParsedFiles:
     # ---- modules ----------------------------------------------------------------------------------
 
     def _index(self) -> dict[str, list[tuple[tuple[str, ...], str]]]:
+        from torchmemlint.facts.parsed import module_name
+
         if self._modules is None:
             self._modules = {}
             for path in self.files.paths() if self.files is not None else ():

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from torchmemlint.facts.memory import Memory
 from torchmemlint.facts.parsed_files import Files, ParsedFiles
-from torchmemlint.facts.structure import Class, Function
 from torchmemlint.facts.words import contains
 
 if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
     from torchmemlint.facts.reach import Reach
+    from torchmemlint.facts.structure import Class, Function
 
 __all__ = ["Files", "Project", "TooManyCallers"]
 
