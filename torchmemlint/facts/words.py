@@ -14,7 +14,8 @@ SCANS = 30
 """Words after which an index of all is cheaper than to look for each."""
 LARGE = 50_000_000
 """Bytes from which on files are read from the disk again for each word: two words are enough then."""
-_NAME = re.compile(rb"(?<![\w\x80-\xff\\])[A-Za-z_\x80-\xff][\w\x80-\xff]*")
+_NAME = re.compile(rb"(\.?)(?<![\w\x80-\xff\\])([A-Za-z_\x80-\xff][\w\x80-\xff]*)(\(?)")
+_INDEXED = re.compile(rb"[A-Za-z_\x80-\xff][\w\x80-\xff]*\(?|\.[A-Za-z_\x80-\xff][\w\x80-\xff]*\(")
 
 
 def contains(data: bytes, word: str) -> bool:
@@ -25,14 +26,19 @@ def contains(data: bytes, word: str) -> bool:
 
 @lru_cache(maxsize=10_000)
 def _alone(needle: bytes) -> re.Pattern[bytes]:
-    before = rb"(?:(?<![\w\x80-\xff\\])|(?<=\\[nt]))" if _NAME.match(needle) else b""
+    before = rb"" if needle.startswith(b".") else rb"(?:(?<![\w\x80-\xff\\])|(?<=\\[nt]))"
     behind = rb"(?![\w\x80-\xff])" if re.match(rb"[\w\x80-\xff]", needle[-1:]) else b""
     return re.compile(before + re.escape(needle) + behind)
 
 
-def names(data: bytes) -> set[bytes]:
-    """All names in a file's bytes, those of its comments and texts among them."""
-    return set(_NAME.findall(data.replace(b"\\n", b"  ").replace(b"\\t", b"  ")))
+def words(data: bytes) -> set[bytes]:
+    """All names in a file's bytes, those of its comments and texts among them, and with a bracket where one follows."""
+    found = set()
+    for dot, name, bracket in set(_NAME.findall(data.replace(b"\\n", b"  ").replace(b"\\t", b"  "))):
+        found.add(name)
+        if bracket:
+            found.update((name + bracket, dot + name + bracket))
+    return found
 
 
 class Words:
@@ -48,15 +54,13 @@ class Words:
         """The files that contain a word, in their order."""
         if self._index is None and self._scans >= SCANS:
             self._index = self._indexed()
-        if self._index is None:
-            return self._scanned(self._paths(), word)
-        name = word.encode().strip(b".(")
-        there = self._index.get(name, [])
-        return list(there) if name == word.encode() else self._scanned(there, word)
+        if self._index is not None and _INDEXED.fullmatch(word.encode()):
+            return list(self._index.get(word.encode(), ()))
+        return self._scanned(word)
 
-    def _scanned(self, paths: Iterable[str], word: str) -> list[str]:
+    def _scanned(self, word: str) -> list[str]:
         found, size = [], 0
-        for path in paths:
+        for path in self._paths():
             data = self._read(path)
             if data is not None:
                 size += len(data)
@@ -68,6 +72,6 @@ class Words:
     def _indexed(self) -> dict[bytes, list[str]]:
         index: dict[bytes, list[str]] = {}
         for path in self._paths():
-            for name in names(self._read(path) or b""):
-                index.setdefault(name, []).append(path)
+            for word in words(self._read(path) or b""):
+                index.setdefault(word, []).append(path)
         return index
