@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from commands import ISOLATED, lint, write
+from torchmemlint.disk import DiskFiles, Filters, discover
 
 GOOD = "import torch\nALPHA\n"
 
@@ -104,6 +106,14 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     assert [line.split(":")[:2] for line in done.stderr.splitlines()] == [["error", " gone.py"], ["error", " loop.py"]]
     assert done.stdout == "good.py:2:1: TML181 [*] [high] `ALPHA` is here\n"
     assert lint(*ISOLATED, "--exit-zero", ".", cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_that_is_called_like_a_file_is_nowhere_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.py")
+    write(tmp_path, good_py=GOOD)
+    assert list(DiskFiles(str(tmp_path)).paths()) == ["good.py"]
+    assert [target.shown for target in discover([str(tmp_path)], Filters()).targets] == [str(tmp_path / "good.py")]
 
 
 def test_a_folder_that_is_called_like_a_file(tmp_path: Path) -> None:

@@ -151,13 +151,13 @@ def test_it_hides_what_it_knows_and_only_grows_when_told(tmp_path: Path, run: Ru
     assert run("--baseline", FILE, ".") == (1, ["a.py TML101"])
     before = (tmp_path / FILE).read_bytes()
     assert run("--write-baseline", FILE, ".") == (1, ["a.py TML101"])
-    assert run.said == "Wrote b.json: 1 finding; 1 new one left out: --accept-new takes them in\n"
+    assert run.said == "Wrote b.json: 1 finding; 1 new one left out: --accept-new takes it in\n"
     assert (tmp_path / FILE).read_bytes() == before
     assert run("--write-baseline", FILE, "--accept-new", ".") == (0, [])
     assert run.said == "Wrote b.json: 2 findings (1 added)\n"
     write(tmp_path, a_py=TRAIN)
     assert run("--baseline", FILE, ".") == (0, [])
-    assert run.said.splitlines()[1] == "1 entry of b.json no longer found: --write-baseline b.json takes them out"
+    assert run.said.splitlines()[1] == "1 entry of b.json no longer found: --write-baseline b.json takes it out"
     assert run("--write-baseline", FILE, ".") == (0, [])
     assert run.said == "Wrote b.json: 1 finding (1 dropped)\n"
     assert (tmp_path / FILE).read_bytes() == before

@@ -55,6 +55,10 @@ def test_exit_status(tmp_path: Path, text: str, flags: list[str], status: int) -
     ("arguments", "message"),
     [
         (["--slect", "TML1"], "unknown flag `--slect`; did you mean `--select`? (see --help)"),
+        (["--select", ""], "--select: names nothing; leave the flag out to do without it"),
+        (["--extend-select", " ,"], "--extend-select: names nothing"),
+        (["--config", ""], "--config: names nothing"),
+        (["--baseline", ""], "--baseline: names nothing"),
         (["--fail-on", "fatal"], "argument --fail-on: invalid choice: 'fatal'"),
         (["--output-format", "sarfi"], "argument --output-format: invalid choice: 'sarfi'; did you mean `sarif`?"),
         (["--output-format", "sarif", "--statistics"], "--statistics: sarif has no place for it"),

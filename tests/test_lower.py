@@ -10,6 +10,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import libcst as cst
 import pytest
 
 from torchmemlint.source import BadFile, Source
@@ -427,3 +428,15 @@ def test_real_files() -> None:
         wrong += [f"{path}: {line}" for line in differences(source)[:2]]
     assert read > 20
     assert not wrong, "\n".join(wrong[:20])
+
+
+def test_ctrl_c_while_libcst_computes_places_is_no_failure_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """libcst looks up a node in a `finally`, and where that has no place yet its KeyError takes the place of ours."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    tree = Source("a.py", b"for x in y:\n    f(x)\n    g()\n").tree
+    monkeypatch.setattr(cst.Arg, "_codegen_impl", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tree.places.span(tree.module.body[0])

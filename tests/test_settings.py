@@ -105,6 +105,7 @@ def test_a_pyproject_without_our_table_says_nothing() -> None:
         ("zzz = 1", "pyproject.toml:4: unknown key `zzz`"),
         ("ignore = [\n  'TML101',\n  'TML109',\n]", "pyproject.toml:6: unknown rule code `TML109`; did you mean `TML1"),
         ("select = ['tml101']", "pyproject.toml:4: unknown rule code `tml101`; did you mean `TML101`?"),
+        ("select = ['tml1']", "pyproject.toml:4: unknown rule code `tml1`; did you mean `TML1`?"),
         ("select = ['']", "unknown rule code ``"),
         (
             "select = ['empty-cache-in-hot-path']",

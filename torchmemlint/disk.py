@@ -319,6 +319,6 @@ def _entries(folder: str) -> tuple[list[str], list[str]]:
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
     try:
-        return not entry.is_dir()
+        return entry.is_file()  # reading a pipe would wait for ever
     except OSError:  # a link that leads round in a circle
         return False

@@ -67,7 +67,7 @@ class _CstPlaces:
 
     def span(self, node: ast.AST) -> Span:
         if self._ranges is None:
-            self._ranges = _Positions(self._module, unsafe_skip_copy=True).resolve(PositionProvider)
+            self._ranges = _ranges(self._module)
             self._dropped = _dropped_form_feeds(self._source, self._module)
         origin = self._origin.get(node)
         if isinstance(node, ast.Tuple) and isinstance(origin, cst.SubscriptElement):
@@ -84,6 +84,17 @@ class _CstPlaces:
 
     def _position(self, found: CodePosition) -> Position:
         return Position(found.line, found.column + self._dropped.get(found.line, 0))
+
+
+def _ranges(module: cst.Module) -> Any:
+    """The places of a tree's nodes; what stops libcst, Ctrl-C above all, is hidden by a KeyError of its clean-up."""
+    try:
+        return _Positions(module, unsafe_skip_copy=True).resolve(PositionProvider)
+    except KeyError as error:
+        cause: BaseException = error
+        while isinstance(cause, KeyError) and cause.__context__ is not None:
+            cause = cause.__context__
+        raise cause from None
 
 
 def _dropped_form_feeds(source: Source, module: cst.Module) -> dict[int, int]:

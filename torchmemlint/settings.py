@@ -274,7 +274,10 @@ def meant_code(word: str, known: Codes) -> str:
     near = difflib.get_close_matches(word.lower(), by_name, n=1, cutoff=0.8)
     if near:
         return f"; did you mean `{by_name[near[0]]}` ({near[0]})?"
-    return meant(word.upper(), known)
+    prefix = word.upper()
+    if prefix and any(code.startswith(prefix) for code in known):
+        return f"; did you mean `{prefix}`?"
+    return meant(prefix, known)
 
 
 def _closeness(code: str, selectors: Iterable[str]) -> int:

@@ -142,7 +142,7 @@ class Baselines:
         return (
             said
             if self._accept or not new
-            else f"{said}; {_count(new, 'new one')} left out: --accept-new takes them in"
+            else f"{said}; {_count(new, 'new one')} left out: --accept-new takes {_them(new)} in"
         )
 
     def remarks(self) -> Iterator[str]:
@@ -153,7 +153,8 @@ class Baselines:
                 yield f"{_count(baseline.known, 'finding')} known to {shown}"
             if baseline.fixed:
                 entries = _count(baseline.fixed, "entry" if baseline.fixed == 1 else "entries", "")
-                yield f"{entries} of {shown} no longer found: --write-baseline {shown} takes them out"
+                them = _them(baseline.fixed)
+                yield f"{entries} of {shown} no longer found: --write-baseline {shown} takes {them} out"
 
 
 def _folder(target: Target) -> str:
@@ -200,3 +201,7 @@ def _write(path: str, text: str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(draft)
         raise SettingsError(f"--write-baseline: {as_shown(path)}: {error.strerror}") from None
+
+
+def _them(count: int) -> str:
+    return "it" if count == 1 else "them"

@@ -14,6 +14,8 @@ from torchmemlint.settings import OUTPUT_FORMATS, SettingsError, meant
 
 LISTS = ("select", "extend-select", "ignore", "exclude", "extend-exclude", "fixable", "unfixable")
 FORMAT_VARIABLE = "TORCHMEMLINT_OUTPUT_FORMAT"
+NAMING = ("select", "extend-select", "config", "baseline", "write-baseline", "evidence", "output-file", "cache-dir")
+"""Flags whose value names what is meant: an empty one is a shell variable that is not set."""
 CHOICES = ("min-confidence", "fail-on", "output-format")
 EPILOG = (
     "Exit status: 0 no finding at or above --fail-on, 1 findings, 2 something could not be checked. "
@@ -98,7 +100,7 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--no-respect-gitignore", action="store_true", help="walk into what .gitignore names")
     group.add_argument("--stdin-filename", metavar="PATH", help="what standard input is called")
-    group.add_argument("--config", metavar="FILE", default="", help="use this configuration file for everything")
+    group.add_argument("--config", metavar="FILE", help="use this configuration file for everything")
     group.add_argument("--isolated", action="store_true", help="use no configuration file")
     group.add_argument("--show-settings", action="store_true", help="print the settings that count for the first path")
     group.add_argument("--show-files", action="store_true", help="print the files that would be checked")
@@ -169,6 +171,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         flag = unknown[0].split("=")[0]
         known = [option for action in made._actions for option in action.option_strings]
         raise SettingsError(f"unknown flag `{flag}`{meant(flag, known)} (see --help)")
+    for name in NAMING:
+        value = getattr(asked, name.replace("-", "_"))
+        if value is not None and not words([value] if isinstance(value, str) else value):
+            raise SettingsError(f"--{name}: names nothing; leave the flag out to do without it")
+    asked.config = asked.config or ""
     if asked.isolated and asked.config:
         raise SettingsError("--isolated and --config exclude each other")
     if "-" in asked.paths and len(asked.paths) > 1:
