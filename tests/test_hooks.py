@@ -59,23 +59,36 @@ def test_the_verifying_hook_runs_by_hand_in_the_projects_own_environment(tmp_pat
     assert (done.returncode, done.stderr) == (0, "") and "TML302" in done.stdout
 
 
-@pytest.mark.parametrize(("text", "code"), [("x = 1\n", 0), (BAD, 1), ("import torch\nALPHA  # CRASH\n", 2)])
-def test_the_action_lints_annotates_and_writes_sarif(tmp_path: Path, text: str, code: int) -> None:
-    write(tmp_path, a_py=text)
+def acted(folder: Path, **inputs: str) -> subprocess.CompletedProcess[str]:
+    """The action's step that lints, with the variables of a runner."""
     action = yaml.safe_load((ROOT / "action.yml").read_text("utf-8"))
     step = next(step for step in action["runs"]["steps"] if step.get("id") == "lint")
     given = {"paths": "a.py", "args": "--isolated --no-cache", "python": sys.executable, "sarif-file": "out.sarif"}
+    given |= inputs
     filled = {name: given[value[len("${{ inputs.") : -len(" }}")]] for name, value in step["env"].items()}
-    outputs = {"GITHUB_OUTPUT": str(tmp_path / "out"), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary")}
+    outputs = {"GITHUB_OUTPUT": str(folder / "out"), "GITHUB_STEP_SUMMARY": str(folder / "summary")}
     path = environment()["PYTHONPATH"]
     script = step["run"].replace('PYTHONPATH="$RUNNER_TEMP/torchmemlint"', f"PYTHONPATH={shlex.quote(path)}")
     command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment(**filled, **outputs), capture_output=True, text=True, check=False
+    return subprocess.run(
+        command, cwd=folder, env=environment(**filled, **outputs), capture_output=True, text=True, check=False
     )
+
+
+@pytest.mark.parametrize(("text", "code"), [("x = 1\n", 0), (BAD, 1), ("import torch\nALPHA  # CRASH\n", 2)])
+def test_the_action_lints_annotates_and_writes_sarif(tmp_path: Path, text: str, code: int) -> None:
+    write(tmp_path, a_py=text)
+    done = acted(tmp_path)
     assert (done.returncode, (tmp_path / "out").read_text()) == (code, f"exit-code={code}\n")
     assert ("::warning title=TML181" in done.stdout) == (code == 1)
     assert '"version": "2.1.0"' in (tmp_path / "out.sarif").read_text()
+
+
+def test_the_action_fails_where_its_report_cannot_be_written(tmp_path: Path) -> None:
+    write(tmp_path, a_py="x = 1\n")
+    done = acted(tmp_path, **{"sarif-file": "missing/out.sarif"})
+    assert (done.returncode, (tmp_path / "out").read_text()) == (2, "exit-code=2\n")
+    assert "missing/out.sarif" in done.stderr
 
 
 def test_the_action_says_what_all_its_inputs_are() -> None:
