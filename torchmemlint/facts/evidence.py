@@ -81,11 +81,12 @@ def _value(facts: FileFacts, usage: Usage) -> Value | None:
         return tensor(Grad.GRAPH, Device.UNKNOWN, (Reason("`backward()` is called on it", call, facts.relative),))
     mode = [call for name in ("eval", "train") for call in methods.get(name, []) if _switches_mode(name, call)]
     told = any(isinstance(argument, ast.Compare) for call in mode for argument in call.args)
-    if mode and ("train" not in methods or "eval" in methods or told or MODULE_METHODS & methods.keys()):
+    walked = next((name for name in methods if name in MODULE_METHODS), None)
+    if mode and ("train" not in methods or "eval" in methods or told or walked is not None):
         switch = f"`{_method_name(mode[0])}()` is called on it"
         return Value(Kind.MODULE, why=(Reason(switch, mode[0], facts.relative),))
-    if MODULE_METHODS & methods.keys():
-        call = methods[next(iter(MODULE_METHODS & methods.keys()))][0]
+    if walked is not None:
+        call = methods[walked][0]
         return Value(Kind.MODULE, why=(Reason("its parameters are used", call, facts.relative),))
     if "zero_grad" in methods and "step" in methods:
         return Value(

@@ -27,6 +27,8 @@ MODULE_WORDS = {"collects_garbage": ("gc",)}
 """What else stands in a file that calls it by its name; `collect` alone is part of many words."""
 REEXPORTS = 6
 MAX_CALLER_FILES = 150
+MAX_ENTERED = 4_000_000
+"""Bytes of other files after which a session looks for no more callers; after twice as many it opens no more files."""
 
 
 class Project:
@@ -38,6 +40,8 @@ class Project:
         self.shared = shared if shared is not None else ParsedFiles(files)
         self.memory = Memory()
         self._facts: dict[str, FileFacts | None] = {}
+        self._given: list[FileFacts] = []
+        self._entered_bytes = 0
         self._reach: dict[str, Reach] = {}
         self._loaded: dict[str, FileFacts] = {}
         self.classes: dict[str, tuple[FileFacts, Class]] = {}
@@ -55,7 +59,7 @@ class Project:
         for facts in self._facts.values():
             if facts is not None:
                 facts.forget()
-        for held in (self._facts, self._reach, self._loaded, self.classes):
+        for held in (self._facts, self._given, self._reach, self._loaded, self.classes):
             held.clear()
         self.memory = Memory()
 
@@ -63,18 +67,23 @@ class Project:
 
     def enter(self, facts: FileFacts) -> None:
         """Make these the facts of their file: questions from other files lead back to the same nodes."""
+        self._given.append(facts)
+        self._know(facts)
+
+    def _know(self, facts: FileFacts) -> None:
         self._facts[facts.relative] = facts
         self._loaded[facts.module] = facts
 
     def facts(self, relative: str) -> FileFacts | None:
-        """The facts of a file, or None where it cannot be read or parsed."""
+        """The facts of a file, or None where it cannot be read or parsed, or the session has opened too many."""
         from torchmemlint.facts.file_facts import FileFacts
 
         if relative not in self._facts:
             self._facts[relative] = None
-            parsed = self.shared.parse(relative)
+            parsed = self.shared.parse(relative) if self._entered_bytes < 2 * MAX_ENTERED else None
             if parsed is not None:
-                self.enter(FileFacts(parsed, relative, self))
+                self._entered_bytes += len(parsed.source.data)
+                self._know(FileFacts(parsed, relative, self))
         return self._facts[relative]
 
     def entered(self) -> list[str]:
@@ -143,9 +152,9 @@ class Project:
     # ---- callers ----------------------------------------------------------------------------------
 
     def mentioning(self, word: str) -> list[str]:
-        """Files that contain a word, the ones entered here among them."""
-        entered = [f.relative for f in self._facts.values() if f is not None and contains(f.source.data, word)]
-        return list(dict.fromkeys([*self.shared.mentioning(word), *entered]))
+        """Files that contain a word, those entered here among them, which may have other content than on the disk."""
+        given = [facts.relative for facts in self._given if contains(facts.source.data, word)]
+        return list(dict.fromkeys([*self.shared.mentioning(word), *given]))
 
     def callers(self, function: Function, facts: FileFacts) -> Iterator[tuple[FileFacts, ast.Call]]:
         """Calls that may run a function, in its own file and in others. Raises TooManyCallers."""
@@ -157,7 +166,7 @@ class Project:
         if len(paths) > MAX_CALLER_FILES:  # a short name is part of many words
             called = set(self.mentioning(f"{name}("))
             paths = [path for path in paths if path in called]
-        if len(paths) > MAX_CALLER_FILES:
+        if paths and (len(paths) > MAX_CALLER_FILES or self._entered_bytes >= MAX_ENTERED):
             raise TooManyCallers
         for path in paths:
             other = self.facts(path)
@@ -166,4 +175,4 @@ class Project:
 
 
 class TooManyCallers(Exception):
-    """The name is so common that looking for its callers would read the whole project."""
+    """The name is so common, or so much was read already, that looking for its callers would read the whole project."""

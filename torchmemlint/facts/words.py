@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 
 SCANS = 30
 """Words after which an index of all is cheaper than to look for each."""
 LARGE = 50_000_000
 """Bytes from which on files are read from the disk again for each word: two words are enough then."""
+_DOT = ord(".")
+_PART = frozenset(bytes([code]) for code in range(256) if re.match(rb"[\w\x80-\xff]", bytes([code])))
 _NAME = re.compile(rb"(\.?)(?<![\w\x80-\xff\\])([A-Za-z_\x80-\xff][\w\x80-\xff]*)(\(?)")
 _INDEXED = re.compile(rb"[A-Za-z_\x80-\xff][\w\x80-\xff]*\(?|\.[A-Za-z_\x80-\xff][\w\x80-\xff]*\(")
 
@@ -21,14 +22,23 @@ _INDEXED = re.compile(rb"[A-Za-z_\x80-\xff][\w\x80-\xff]*\(?|\.[A-Za-z_\x80-\xff
 def contains(data: bytes, word: str) -> bool:
     """Whether a file's bytes contain a word."""
     needle = word.encode()
-    return needle in data and _alone(needle).search(data) is not None
+    at = data.find(needle)
+    while at >= 0:
+        if _begins(data, at) and _ends(data, at + len(needle)):
+            return True
+        at = data.find(needle, at + 1)
+    return False
 
 
-@lru_cache(maxsize=10_000)
-def _alone(needle: bytes) -> re.Pattern[bytes]:
-    before = rb"" if needle.startswith(b".") else rb"(?:(?<![\w\x80-\xff\\])|(?<=\\[nt]))"
-    behind = rb"(?![\w\x80-\xff])" if re.match(rb"[\w\x80-\xff]", needle[-1:]) else b""
-    return re.compile(before + re.escape(needle) + behind)
+def _begins(data: bytes, at: int) -> bool:
+    """Whether what stands here goes on with no name that began before; a dot begins anew."""
+    before = data[at - 1 : at]
+    return data[at] == _DOT or (before not in _PART and before != b"\\") or data[max(at - 2, 0) : at] in (b"\\n", b"\\t")
+
+
+def _ends(data: bytes, end: int) -> bool:
+    """Whether a name that stops here is not part of a longer one; a bracket ends one."""
+    return data[end - 1 : end] not in _PART or data[end : end + 1] not in _PART
 
 
 def words(data: bytes) -> set[bytes]:

@@ -29,9 +29,8 @@ def guard_edits(
     """
     kept = list(keeps)
     wanted = list(calls)
-    strings = _string_lines(facts.source.text)
     name, imports = _no_grad(facts, facts.structure.function(wanted[0]))
-    if strings is None or name is None or (enabled and "." not in name):
+    if name is None or (enabled and "." not in name):
         return ()
     guard = f"{name.rpartition('.')[0]}.set_grad_enabled({enabled})" if enabled else f"{name}()"
     targets: dict[ast.stmt, None] = {}
@@ -40,8 +39,9 @@ def guard_edits(
         if target is None or hands_over(target):
             return ()
         targets[target] = None
-    ranges = _ranges(facts, list(targets), kept)
-    return (*imports, *(_wrapped(facts, first, last, guard, strings) for first, last in ranges))
+    edits = [_wrapped(facts, first, last, guard) for first, last in _ranges(facts, list(targets), kept)]
+    done = [edit for edit in edits if edit is not None]
+    return (*imports, *done) if len(done) == len(edits) else ()
 
 
 def _target(facts: FileFacts, call: ast.Call, kept: list[ast.AST], wanted: set[ast.Call]) -> ast.stmt | None:
@@ -137,14 +137,16 @@ def _alone(facts: FileFacts, statement: ast.stmt) -> bool:
     )
 
 
-def _wrapped(facts: FileFacts, first: ast.stmt, last: ast.stmt, guard: str, strings: set[int]) -> Edit:
+def _wrapped(facts: FileFacts, first: ast.stmt, last: ast.stmt, guard: str) -> Edit | None:
     span = Span(facts.tree.places.span(first).start, facts.tree.places.span(last).end)
     lines = facts.source.lines[span.start.line - 1 : span.end.line]
     indent = lines[0][: span.start.column]
     step = _step(facts, indent)
+    strings = _string_lines("".join(lines))
+    if strings is None:
+        return None
     body = [
-        line if number in strings or not line.strip() else f"{step}{line}"
-        for number, line in enumerate(lines, span.start.line)
+        line if number in strings or not line.strip() else f"{step}{line}" for number, line in enumerate(lines, 1)
     ]
     end = Position(span.end.line, len(lines[-1].rstrip("\r\n")))
     ending = _ending(lines[0]) if lines[0].rstrip("\r\n") != lines[0] else "\n"
