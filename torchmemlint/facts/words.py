@@ -32,8 +32,10 @@ def contains(data: bytes, word: str) -> bool:
 
 def _begins(data: bytes, at: int) -> bool:
     """Whether what stands here goes on with no name that began before; a dot begins anew."""
+    if data[at] == _DOT or data[max(at - 2, 0) : at] in (b"\\n", b"\\t"):
+        return True
     before = data[at - 1 : at]
-    return data[at] == _DOT or (before not in _PART and before != b"\\") or data[max(at - 2, 0) : at] in (b"\\n", b"\\t")
+    return before not in _PART and before != b"\\"
 
 
 def _ends(data: bytes, end: int) -> bool:

@@ -145,9 +145,7 @@ def _wrapped(facts: FileFacts, first: ast.stmt, last: ast.stmt, guard: str) -> E
     strings = _string_lines("".join(lines))
     if strings is None:
         return None
-    body = [
-        line if number in strings or not line.strip() else f"{step}{line}" for number, line in enumerate(lines, 1)
-    ]
+    body = [line if number in strings or not line.strip() else f"{step}{line}" for number, line in enumerate(lines, 1)]
     end = Position(span.end.line, len(lines[-1].rstrip("\r\n")))
     ending = _ending(lines[0]) if lines[0].rstrip("\r\n") != lines[0] else "\n"
     text = f"{indent}with {guard}:{ending}" + "".join(body).rstrip("\r\n")
