@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torchmemlint.facts.parsed import Parsed
 
 MAX_FILE = 2_000_000
-MAX_KEPT = 8_000_000  # bytes of source text whose trees are kept; a tree takes fifty times as much
+MAX_KEPT = 4_000_000  # bytes of source text whose trees are kept; a tree takes fifty times as much
 
 
 class Files(Protocol):
@@ -147,7 +147,7 @@ class ParsedFiles:
             size = len(dropped.source.data) if dropped is not None else 0
             self._kept_bytes -= size
             self._dropped_bytes += size
-        if self._dropped_bytes > MAX_KEPT // 2:  # functions and classes of a tree point at each other
+        if self._dropped_bytes > MAX_KEPT:  # functions and classes of a tree point at each other
             self._dropped_bytes = 0
             gc.collect()
         return made

@@ -7,9 +7,8 @@ starting from the files that mention the effect's words.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.guards import RARE, Guard, GuardKind, guards
@@ -93,7 +92,7 @@ class Reach:
                     found = self._climbed()
                 shared.carriers[self._effect] = found, asked.basis()
             entered = (self._project.facts(path) for path in self._project.entered())
-            own = {name for facts in entered if facts is not None for name in self._directly(facts)}
+            own = {name for facts in entered if facts is not None for name in self._opened(facts)}
             self._names = shared.carriers[self._effect][0] | own
         return self._names
 
@@ -102,30 +101,33 @@ class Reach:
 
         Each file is asked by itself and let go of: a project may have more of them than fit in memory.
         """
+        shared = self._project.shared
         found = {EFFECT_WORDS[self._effect]}
-        new = self._named_in(files_with(self._project.shared, self._effect), self._directly) - found
+        new = self._named_in(dict.fromkeys(files_with(shared, self._effect), ()), lambda facts, _: self._opened(facts))
         for _ in range(MAX_HOPS - 1):
+            new -= found
             found |= new
-            paths = {name: self._project.shared.mentioning(name) for name in sorted(new)}
-            following = (
-                self._named_in(there, partial(_calling, name))
-                for name, there in paths.items()
-                if len(there) <= MAX_FILES
-            )
-            new = frozenset().union(*following) - found
+            called: dict[str, list[str]] = {}
+            for name in sorted(new):
+                there = shared.mentioning(name)
+                for path in there if len(there) <= MAX_FILES else ():
+                    called.setdefault(path, []).append(name)
+            new = self._named_in(called, _calling)
         return frozenset(found | new)
 
-    def _named_in(self, paths: Iterable[str], names: Callable[[FileFacts], Iterable[str]]) -> frozenset[str]:
+    def _named_in(
+        self, files: Mapping[str, Sequence[str]], names: Callable[[FileFacts, Sequence[str]], Iterable[str]]
+    ) -> set[str]:
         found: set[str] = set()
-        for path in paths:
+        for path, asked in files.items():
             session = self._project.session()
             facts = session.facts(path)
             if facts is not None:
-                found.update(names(facts))
+                found.update(names(facts, asked))
             session.close()
-        return frozenset(found)
+        return found
 
-    def _directly(self, facts: FileFacts) -> Iterator[str]:
+    def _opened(self, facts: FileFacts) -> Iterator[str]:
         """Names of the functions of a file that call the library's own."""
         for call in facts.calls_named.get(EFFECT_WORDS[self._effect], ()):
             if is_direct(facts, call, self._effect):
@@ -141,10 +143,11 @@ def files_with(shared: ParsedFiles, effect: str) -> list[str]:
     return paths
 
 
-def _calling(name: str, facts: FileFacts) -> Iterator[str]:
-    """Names of the functions of a file that call something of this name: that only opens the gate wider."""
-    for call in facts.calls_named.get(name, ()):
-        yield from _opening(facts, facts.structure.function(call))
+def _calling(facts: FileFacts, names: Sequence[str]) -> Iterator[str]:
+    """Names of the functions of a file that call something of these names: that only opens the gate wider."""
+    for name in names:
+        for call in facts.calls_named.get(name, ()):
+            yield from _opening(facts, facts.structure.function(call))
 
 
 def _opening(facts: FileFacts, function: Function) -> Iterator[str]:

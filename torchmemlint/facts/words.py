@@ -7,6 +7,7 @@ a part of a longer name; the escaped line ends of a notebook's JSON end a name t
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Callable, Iterable
 
 SCANS = 30
@@ -60,14 +61,15 @@ class Words:
         self._paths = paths
         self._read = read
         self._scans = 0
-        self._index: dict[bytes, list[str]] | None = None
+        self._index: dict[bytes, array[int]] | None = None
+        self._indexed: list[str] = []
 
     def files_with(self, word: str) -> list[str]:
         """The files that contain a word, in their order."""
         if self._index is None and self._scans >= SCANS:
-            self._index = self._indexed()
+            self._index = self._read_all()
         if self._index is not None and _INDEXED.fullmatch(word.encode()):
-            return list(self._index.get(word.encode(), ()))
+            return [self._indexed[number] for number in self._index.get(word.encode(), ())]
         return self._scanned(word)
 
     def _scanned(self, word: str) -> list[str]:
@@ -81,9 +83,13 @@ class Words:
         self._scans += 1 if size < LARGE else SCANS // 2
         return found
 
-    def _indexed(self) -> dict[bytes, list[str]]:
-        index: dict[bytes, list[str]] = {}
-        for path in self._paths():
+    def _read_all(self) -> dict[bytes, array[int]]:
+        """Each word with the numbers of its files: nothing that the cyclic collector would have to walk through."""
+        index: dict[bytes, array[int]] = {}
+        self._indexed = list(self._paths())
+        for number, path in enumerate(self._indexed):
             for word in words(self._read(path) or b""):
-                index.setdefault(word, []).append(path)
+                if word not in index:
+                    index[word] = array("I")
+                index[word].append(number)
         return index
