@@ -6,7 +6,7 @@ Rules do not see this; they ask the `FileModel`. May not know rules.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from torchmemlint.facts.heat import HeatMap
 from torchmemlint.facts.infer import Environment, Evaluation
@@ -38,6 +38,8 @@ class FileFacts:
         self._results: dict[tuple[object, ...], Value] = {}
         self._bases: dict[Class, list[Base]] = {}
         self._definitions: dict[str, Definition | None] = {}
+        self._lineages: dict[Class, Sequence[Base]] = {}
+        self._instances: dict[Class, Value] = {}
         self._attributes: dict[tuple[Class, str], Value] = {}
         self.heat = HeatMap(self)
         for owner in self.structure.classes:
@@ -47,6 +49,7 @@ class FileFacts:
         """Let go of all that was worked out: the facts and their answers point at each other."""
         self._evaluations.clear()
         self._results.clear()
+        self._lineages.clear()
         self._attributes.clear()
         self._definitions.clear()
         self.heat.forget()
@@ -96,8 +99,13 @@ class FileFacts:
             self._bases[owner] = found
         return self._bases[owner]
 
-    def lineage(self, owner: Class, depth: int = 0) -> Iterator[Base]:
+    def lineage(self, owner: Class) -> Sequence[Base]:
         """The class and its ancestors, nearest first, project classes and library names."""
+        if owner not in self._lineages:
+            self._lineages[owner] = list(self._ancestry(owner, 0))
+        return self._lineages[owner]
+
+    def _ancestry(self, owner: Class, depth: int) -> Iterator[Base]:
         yield (self, owner)
         if depth > MAX_BASES:
             return
@@ -105,7 +113,7 @@ class FileFacts:
             if isinstance(base, str):
                 yield base
             else:
-                yield from base[0].lineage(base[1], depth + 1)
+                yield from base[0]._ancestry(base[1], depth + 1)
 
     def derives(self, owner: Class, library_base: str) -> bool:
         """Whether a class derives from a library class."""
@@ -125,12 +133,10 @@ class FileFacts:
 
     def instance(self, owner: Class) -> Value:
         """An instance of a class of the project."""
-        kind = Kind.OBJECT
-        for base, role in ROLES_BY_BASE:
-            if self.derives(owner, base):
-                kind = role
-                break
-        return Value(kind, ref=owner.key)
+        if owner not in self._instances:
+            roles = (role for base, role in ROLES_BY_BASE if self.derives(owner, base))
+            self._instances[owner] = Value(next(roles, Kind.OBJECT), ref=owner.key)
+        return self._instances[owner]
 
     def class_value(self, dotted: str, function: Function) -> Value | None:
         """An instance of a named class, of the project or of a library."""

@@ -55,6 +55,7 @@ class Library:
         self.modules = modules
         self._roots = frozenset(name.partition(".")[0] for name in modules)
         self._functions: dict[str, Signature | None] = {}
+        self._classes: dict[str, ClassStub | None] = {}
         self._names_with: dict[str, frozenset[str]] = {}
 
     def function(self, dotted: str) -> Signature | None:
@@ -88,10 +89,12 @@ class Library:
 
     def klass(self, dotted: str) -> ClassStub | None:
         """A class stub by dotted name; re-exports such as `pytorch_lightning.core.LightningModule` resolve by name."""
-        module, name = self._split(dotted)
-        if module is None:
+        if dotted.partition(".")[0] not in self._roots:
             return None
-        return module.classes.get(name.rsplit(".", 1)[-1])
+        if dotted not in self._classes:
+            module, name = self._split(dotted)
+            self._classes[dotted] = module.classes.get(name.rsplit(".", 1)[-1]) if module is not None else None
+        return self._classes[dotted]
 
     def is_subclass(self, dotted: str, base: str) -> bool:
         """Whether a library class is (or derives from) another."""
