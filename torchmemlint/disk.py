@@ -209,9 +209,13 @@ def as_shown(path: str) -> str:
 def project_root(folder: str, otherwise: str) -> str:
     """The nearest folder above with a project's marker; without one `otherwise`, if the folder lies inside it."""
     for above in _upwards(folder):
-        if any(os.path.lexists(os.path.join(above, marker)) for marker in PROJECT_MARKERS):
+        if _is_project(above):
             return above
     return otherwise if _inside(folder, otherwise) else folder
+
+
+def _is_project(folder: str) -> bool:
+    return any(os.path.lexists(os.path.join(folder, marker)) for marker in PROJECT_MARKERS)
 
 
 def repository_root(folder: str) -> str:
@@ -259,7 +263,10 @@ class DiskFiles:
         self._cached = 0
 
     def paths(self) -> Iterable[str]:
-        """All Python files, relative to the root, nearest the root first where there are too many to keep."""
+        """All Python files, relative to the root, nearest the root first where there are too many to keep.
+
+        A root without a marker is a folder that may hold many projects: what lies in those is not its own.
+        """
         if self._paths is None:
             self._paths = sorted(self._list())
         return self._paths
@@ -267,10 +274,11 @@ class DiskFiles:
     def _list(self) -> list[str]:
         found: list[str] = []
         level = [self.root]
+        foreign = PROJECT_MARKERS if not _is_project(self.root) else ()
         while level and len(found) < MAX_PROJECT_FILES:
             below: list[str] = []
             for folder in level:
-                names, folders = _entries(folder)
+                names, folders = _entries(folder, foreign)
                 inside = _below(folder, self.root).replace(os.sep, "/")
                 found += [f"{inside}/{name}" if inside else name for name in names]
                 below += folders
@@ -306,11 +314,13 @@ class DiskFiles:
         return as_shown(os.path.join(self.root, path.replace("/", os.sep)))
 
 
-def _entries(folder: str) -> tuple[list[str], list[str]]:
-    """The Python files and the folders worth entering of one folder, sorted."""
+def _entries(folder: str, foreign: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The Python files and the folders worth entering of one folder, sorted; none where it has what is foreign."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
+        return [], []
+    if any(entry.name in foreign for entry in entries):
         return [], []
     files = [entry.name for entry in entries if entry.name.endswith(".py") and _is_file(entry)]
     folders = [e.path for e in entries if e.is_dir(follow_symlinks=False) and not _skipped(e.path, e.name)]

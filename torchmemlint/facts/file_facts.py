@@ -122,7 +122,7 @@ class FileFacts:
 
     def framework_effects(self, function: Function) -> frozenset[str]:
         """Effects that a library declares for the method a function overrides: `hot`, `grad_off`."""
-        if function.owner is None:
+        if function.owner is None or function.name not in library().overridable:
             return frozenset()
         for base in self.lineage(function.owner):
             if isinstance(base, str):

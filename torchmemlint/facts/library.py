@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib import resources
 
 # Methods that among the objects of common libraries only tensors have.
@@ -71,6 +71,12 @@ class Library:
         if effect not in self._names_with:
             self._names_with[effect] = self._named_with(effect)
         return self._names_with[effect]
+
+    @cached_property
+    def overridable(self) -> frozenset[str]:
+        """Names of the methods that some class of a library declares an effect for."""
+        stubs = [stub for module in self.modules.values() for stub in module.classes.values()]
+        return frozenset(name for stub in stubs for name, signature in stub.methods.items() if signature.effects)
 
     def _named_with(self, effect: str) -> frozenset[str]:
         named = [module.functions for module in self.modules.values()]

@@ -7,7 +7,7 @@ starting from the files that mention the effect's words.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -92,46 +92,46 @@ class Reach:
                     found = self._climbed()
                 shared.carriers[self._effect] = found, asked.basis()
             entered = (self._project.facts(path) for path in self._project.entered())
-            own = {name for facts in entered if facts is not None for name in self._opened(facts)}
+            own = {name for facts in entered if facts is not None for name in _calling(facts, [self._word])}
             self._names = shared.carriers[self._effect][0] | own
         return self._names
+
+    @property
+    def _word(self) -> str:
+        return EFFECT_WORDS[self._effect]
 
     def _climbed(self) -> frozenset[str]:
         """From the direct calls to the functions that run them, a few levels up, through the project.
 
-        Each file is asked by itself and let go of: a project may have more of them than fit in memory.
+        Goes by the names of calls alone: what a call runs is asked where one may be reported, and would cost
+        more here than it saves there. Each file is read by itself and let go of: a project may have more of
+        them than fit in memory.
         """
-        shared = self._project.shared
-        found = {EFFECT_WORDS[self._effect]}
-        new = self._named_in(dict.fromkeys(files_with(shared, self._effect), ()), lambda facts, _: self._opened(facts))
+        found = {self._word}
+        new = self._calling_in({path: [self._word] for path in files_with(self._project.shared, self._effect)})
         for _ in range(MAX_HOPS - 1):
-            new -= found
             found |= new
-            called: dict[str, list[str]] = {}
-            for name in sorted(new):
-                there = shared.mentioning(name)
-                for path in there if len(there) <= MAX_FILES else ():
-                    called.setdefault(path, []).append(name)
-            new = self._named_in(called, _calling)
+            new = self._calling_in(self._by_file(new)) - found
         return frozenset(found | new)
 
-    def _named_in(
-        self, files: Mapping[str, Sequence[str]], names: Callable[[FileFacts, Sequence[str]], Iterable[str]]
-    ) -> set[str]:
+    def _by_file(self, names: set[str]) -> dict[str, list[str]]:
+        """The files that contain some names, and which; a name that is everywhere says nothing."""
+        files: dict[str, list[str]] = {}
+        for name in sorted(names):
+            there = self._project.shared.mentioning(name)
+            for path in there if len(there) <= MAX_FILES else ():
+                files.setdefault(path, []).append(name)
+        return files
+
+    def _calling_in(self, files: Mapping[str, Sequence[str]]) -> set[str]:
         found: set[str] = set()
-        for path, asked in files.items():
+        for path, names in files.items():
             session = self._project.session()
             facts = session.facts(path)
             if facts is not None:
-                found.update(names(facts, asked))
+                found.update(_calling(facts, names))
             session.close()
         return found
-
-    def _opened(self, facts: FileFacts) -> Iterator[str]:
-        """Names of the functions of a file that call the library's own."""
-        for call in facts.calls_named.get(EFFECT_WORDS[self._effect], ()):
-            if is_direct(facts, call, self._effect):
-                yield from _opening(facts, facts.structure.function(call))
 
 
 def files_with(shared: ParsedFiles, effect: str) -> list[str]:

@@ -7,7 +7,7 @@ a part of a longer name; the escaped line ends of a notebook's JSON end a name t
 from __future__ import annotations
 
 import re
-from array import array
+import struct
 from collections.abc import Callable, Iterable
 
 SCANS = 30
@@ -61,7 +61,7 @@ class Words:
         self._paths = paths
         self._read = read
         self._scans = 0
-        self._index: dict[bytes, array[int]] | None = None
+        self._index: dict[bytes, bytearray] | None = None
         self._indexed: list[str] = []
 
     def files_with(self, word: str) -> list[str]:
@@ -69,7 +69,8 @@ class Words:
         if self._index is None and self._scans >= SCANS:
             self._index = self._read_all()
         if self._index is not None and _INDEXED.fullmatch(word.encode()):
-            return [self._indexed[number] for number in self._index.get(word.encode(), ())]
+            numbers = memoryview(self._index.get(word.encode(), b"")).cast("I")
+            return [self._indexed[number] for number in numbers]
         return self._scanned(word)
 
     def _scanned(self, word: str) -> list[str]:
@@ -83,13 +84,14 @@ class Words:
         self._scans += 1 if size < LARGE else SCANS // 2
         return found
 
-    def _read_all(self) -> dict[bytes, array[int]]:
-        """Each word with the numbers of its files: nothing that the cyclic collector would have to walk through."""
-        index: dict[bytes, array[int]] = {}
+    def _read_all(self) -> dict[bytes, bytearray]:
+        """Each word with the numbers of its files, as bytes: nothing that the cyclic collector has to walk through."""
+        index: dict[bytes, bytearray] = {}
         self._indexed = list(self._paths())
         for number, path in enumerate(self._indexed):
+            packed = struct.pack("I", number)
             for word in words(self._read(path) or b""):
                 if word not in index:
-                    index[word] = array("I")
-                index[word].append(number)
+                    index[word] = bytearray()
+                index[word] += packed
         return index
