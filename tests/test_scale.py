@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from torchmemlint.disk import DiskFiles, Target
+from torchmemlint.disk import PROJECT_MARKERS, DiskFiles, Target
 from torchmemlint.faces import pool
 from torchmemlint.faces.check import MAX_PROJECTS, Choice
-from torchmemlint.facts import parsed_files, reach
+from torchmemlint.facts import parsed_files, project, reach
 from torchmemlint.facts.file_facts import FileFacts
 from torchmemlint.facts.project import Project
 from torchmemlint.facts.structure import Function
@@ -37,8 +37,8 @@ def test_the_search_for_helpers_keeps_no_file(tmp_path: Path, monkeypatch: pytes
 
     calling = reach._calling
     monkeypatch.setattr(reach, "_calling", counting)
-    project = Project(DiskFiles(str(tmp_path)))
-    assert project.carrier_names("empties_cache") == {"empty_cache", *(f"release{n}" for n in range(12))}
+    asked = Project(DiskFiles(str(tmp_path)))
+    assert asked.carrier_names("empties_cache") == {"empty_cache", *(f"release{n}" for n in range(12))}
     assert len(held) >= 12
     assert max(files for files, _ in held) <= min(files for files, _ in held) + 1
     assert max(functions for _, functions in held) <= min(functions for _, functions in held) + 4
@@ -58,3 +58,51 @@ def test_projects_are_let_go_of_one_after_the_other(tmp_path: Path, monkeypatch:
     assert [[finding.code for finding in one.findings] for one in outcomes] == [[], ["TML101"]] * (3 * MAX_PROJECTS)
     assert pool._checker is not None
     assert len(pool._checker.projects) == MAX_PROJECTS
+
+
+def test_one_file_s_questions_do_not_load_the_whole_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who calls a helper is asked until enough was read; what is found without that is found all the same."""
+    calls = "import torch\nfrom helper import release0\n\ndef once{n}():\n    release0()\n"
+    for number in range(20):
+        (tmp_path / f"caller{number}.py").write_text(calls.replace("{n}", str(number)))
+    (tmp_path / "helper.py").write_text(HELPER.replace("{n}", "0"))
+    (tmp_path / "train.py").write_text(LOOP)
+    for bound, least, most in ((1, 1, 3), (len(calls) * 5, 4, 12), (project.MAX_ENTERED, 22, 22)):
+        monkeypatch.setattr(project, "MAX_ENTERED", bound)
+        seen = Project(DiskFiles(str(tmp_path)))
+        entered = 0
+        for number in range(20):
+            entered += seen.facts(f"caller{number}.py") is not None
+        helper = seen.facts("helper.py")
+        train = seen.facts("train.py")
+        entered += sum(one is not None for one in (helper, train))
+        assert least <= entered <= most
+        monkeypatch.setattr(pool, "_checker", None)
+        found = pool.check_all(Choice(isolated=True), [Target(str(tmp_path / "train.py"), "train.py")], 1)
+        assert [finding.code for finding in found[0].findings] == ["TML101"]
+
+
+def test_callers_are_not_looked_for_once_enough_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "helper.py").write_text(HELPER.replace("{n}", "0"))
+    (tmp_path / "train.py").write_text(LOOP)
+    seen = Project(DiskFiles(str(tmp_path)))
+    helper = seen.facts("helper.py")
+    assert helper is not None
+    (release,) = (one for one in helper.structure.functions if one.name == "release0")
+    assert [call.lineno for _, call in seen.callers(release, helper)] == [6]
+    monkeypatch.setattr(project, "MAX_ENTERED", 1)
+    with pytest.raises(project.TooManyCallers):
+        list(seen.callers(release, helper))
+
+
+def test_a_folder_of_projects_is_not_a_project(tmp_path: Path) -> None:
+    (tmp_path / "loose").mkdir()
+    (tmp_path / "loose" / "own.py").touch()
+    for marker in PROJECT_MARKERS:
+        inner = tmp_path / f"project{marker}" / "src"
+        inner.mkdir(parents=True)
+        (inner / "theirs.py").touch()
+        (inner.parent / marker).touch()
+    assert list(DiskFiles(str(tmp_path)).paths()) == ["loose/own.py"]
+    (tmp_path / "setup.cfg").touch()  # one project of several packages
+    assert len(list(DiskFiles(str(tmp_path)).paths())) == 1 + len(PROJECT_MARKERS) + 1  # setup.py is a file itself
