@@ -38,3 +38,12 @@ def test_a_tree_is_linted_in_every_way(tmp_path: Path) -> None:
     counts, faults = printed("sturdiness.py", str(tmp_path), cwd=tmp_path)
     assert counts.startswith(f"{tmp_path}: 2 files, 6 lines, 1 findings, 1 unreadable, 1 fixes, ")
     assert faults == "  0 faults"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts memory as Linux does")
+def test_a_large_folder_is_linted_twice(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("import torch\nfor x in y:\n    f(x).backward()\n    torch.cuda.empty_cache()\n")
+    head, first, findings, again = printed("large.py", "--jobs", "2", str(tmp_path), cwd=tmp_path)
+    assert head == f"{tmp_path}: 1 files, 4 lines, 2 processes"
+    assert first.split()[:2] == ["first", "run:"] and again.split()[0] == "unchanged:"
+    assert findings.strip() == "1 findings: TML101 1"

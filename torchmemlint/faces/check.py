@@ -21,7 +21,7 @@ from torchmemlint.source import BadFile, Source
 
 STDIN = "-"
 MAX_PROJECTS = 3
-"""Projects whose trees are kept between batches of files."""
+"""Projects whose words and helpers are kept between batches of files."""
 
 
 def known_codes() -> dict[str, str]:
@@ -206,9 +206,14 @@ class Checker:
         return found
 
     def let_go(self) -> None:
-        """Keep what is known of the projects that were asked for last: a run over many has no room for all."""
+        """Keep what is known of the projects that were asked for last, and the trees of the last alone.
+
+        A run over many has no room for all.
+        """
         for root in list(self._projects)[:-MAX_PROJECTS]:
             del self._projects[root]
+        for project in list(self._projects.values())[:-1]:
+            project.shared.drop_trees()
 
 
 def _folder(target: Target) -> str:

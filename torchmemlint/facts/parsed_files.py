@@ -143,14 +143,28 @@ class ParsedFiles:
         self._kept[relative] = made
         self._kept_bytes += len(made.source.data) if made is not None else 0
         while self._kept_bytes > MAX_KEPT and len(self._kept) > 1:
-            _, dropped = self._kept.popitem(last=False)
-            size = len(dropped.source.data) if dropped is not None else 0
-            self._kept_bytes -= size
-            self._dropped_bytes += size
-        if self._dropped_bytes > MAX_KEPT:  # functions and classes of a tree point at each other
-            self._dropped_bytes = 0
-            gc.collect()
+            self._drop_oldest()
+        if self._dropped_bytes > MAX_KEPT:
+            self._collect()
         return made
+
+    def drop_trees(self) -> None:
+        """Forget all trees, and what can be parsed again; the index and what else was learnt stays."""
+        while self._kept:
+            self._drop_oldest()
+        if self._dropped_bytes:
+            self._collect()
+
+    def _drop_oldest(self) -> None:
+        _, dropped = self._kept.popitem(last=False)
+        size = len(dropped.source.data) if dropped is not None else 0
+        self._kept_bytes -= size
+        self._dropped_bytes += size
+
+    def _collect(self) -> None:
+        """Functions and classes of a tree point at each other: only the collector gets rid of them."""
+        self._dropped_bytes = 0
+        gc.collect()
 
     def _parse(self, relative: str) -> Parsed | None:
         data = self.files.read(relative) if self.files is not None else None

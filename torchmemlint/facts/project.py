@@ -27,7 +27,7 @@ MODULE_WORDS = {"collects_garbage": ("gc",)}
 """What else stands in a file that calls it by its name; `collect` alone is part of many words."""
 REEXPORTS = 6
 MAX_CALLER_FILES = 150
-MAX_ENTERED = 4_000_000
+MAX_ENTERED = 1_000_000
 """Bytes of other files after which a session looks for no more callers; after twice as many it opens no more files."""
 
 
