@@ -88,6 +88,13 @@ PYTHON = {
         f"def f{n}(x):\n    for y in x:\n        f{n + 1}(y)\n    return f{n + 1}(x)\n" for n in range(1_000)
     )
     + "f = f0",
+    "names for the one before": "a0 = gc.collect\n" + "".join(f"a{n + 1} = a{n}\n" for n in range(1_500)) + "a1500()",
+    "classes that ask the one before": "class A0: y = a\n"
+    + "".join(
+        f"class A{n + 1}:\n    def __init__(self):\n        self.x = A{n}()\n        self.y = self.x.y\n"
+        for n in range(500)
+    )
+    + "x = A500().y\ndef f(x): return A500().y",
     "classes that are their own base": "class A(A): pass\nclass B(C): pass\nclass C(B): pass\nx = B()\ndef f(x): x()",
     "a list of numbers": "x = [" + "1234.5, " * 300_000 + "]",
     "a list of negative numbers": "x = [" + "-1, " * 200_000 + "]",

@@ -16,18 +16,29 @@ from torchmemlint.facts.values import HOST, UNKNOWN, Kind, Value, join, with_ele
 
 __all__ = ["Environment", "Evaluation"]
 
+MAX_LEVELS = 25
+"""Evaluations that wait for each other, twice as many as real code was seen to need: Python's stack has an end."""
+
 
 class Evaluation(Expressions):
     """The values of one function's expressions, for one set of argument values."""
 
     def run(self) -> Evaluation:
+        """Work out all values; nothing is known of what is asked for at the end of a very long chain of questions."""
+        with self.facts.project.asking() as level:
+            if level > MAX_LEVELS:
+                self.returned.append(UNKNOWN)
+            else:
+                self._evaluate()
+        return self
+
+    def _evaluate(self) -> None:
         for param in self.function.params:
             self.environment.setdefault(param.arg, self._parameter(param))
         if isinstance(self.function.node, ast.Lambda):
             self.returned.append(self.expr(self.function.node.body))
         else:
             self.block(self.function.body)
-        return self
 
     @property
     def result(self) -> Value:

@@ -12,6 +12,8 @@ from torchmemlint.facts.structure import Class, Function, Structure
 
 BUILTINS = frozenset(dir(builtins))
 MODULE_GETTERS = frozenset({"get_accelerator", "get_torch_device", "get_device_module"})
+MAX_ALIASES = 20
+"""Names that stand for one another; only made-up code has so many."""
 
 
 class Names:
@@ -102,7 +104,7 @@ class Names:
         return None
 
     def _bound(self, name: str, scope: Function) -> str | None:
-        if (scope, name) in self._busy:
+        if (scope, name) in self._busy or len(self._busy) >= MAX_ALIASES:
             return None
         self._busy.add((scope, name))
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.memory import Memory
@@ -42,6 +43,7 @@ class Project:
         self._facts: dict[str, FileFacts | None] = {}
         self._given: list[FileFacts] = []
         self._entered_bytes = 0
+        self._level = 0
         self._reach: dict[str, Reach] = {}
         self._loaded: dict[str, FileFacts] = {}
         self.classes: dict[str, tuple[FileFacts, Class]] = {}
@@ -100,6 +102,15 @@ class Project:
                 if own is not None:
                     return facts, own
         return None
+
+    @contextmanager
+    def asking(self) -> Iterator[int]:
+        """How many questions wait for the answer to this one, itself among them."""
+        self._level += 1
+        try:
+            yield self._level
+        finally:
+            self._level -= 1
 
     # ---- definitions ------------------------------------------------------------------------------
 

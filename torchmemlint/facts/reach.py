@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -128,8 +129,8 @@ class Reach:
         for path, names in files.items():
             session = self._project.session()
             facts = session.facts(path)
-            if facts is not None:
-                found.update(_calling(facts, names))
+            with suppress(RecursionError):  # whatever is in one file, the others are linted
+                found.update(_calling(facts, names) if facts is not None else ())
             session.close()
         return found
 
