@@ -60,39 +60,42 @@ def test_projects_are_let_go_of_one_after_the_other(tmp_path: Path, monkeypatch:
     assert len(pool._checker.projects) == MAX_PROJECTS
 
 
-def test_one_file_s_questions_do_not_load_the_whole_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who calls a helper is asked until enough was read; what is found without that is found all the same."""
-    calls = "import torch\nfrom helper import release0\n\ndef once{n}():\n    release0()\n"
+def callers_of(seen: Project, name: str) -> list[int]:
+    helper = seen.facts("helper.py")
+    assert helper is not None
+    (function,) = (one for one in helper.structure.functions if one.name == name)
+    return [call.lineno for _, call in seen.callers(function, helper)]
+
+
+def test_a_session_opens_no_more_files_than_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(20):
-        (tmp_path / f"caller{number}.py").write_text(calls.replace("{n}", str(number)))
-    (tmp_path / "helper.py").write_text(HELPER.replace("{n}", "0"))
-    (tmp_path / "train.py").write_text(LOOP)
-    for bound, least, most in ((1, 1, 3), (len(calls) * 5, 4, 12), (project.MAX_ENTERED, 22, 22)):
-        monkeypatch.setattr(project, "MAX_ENTERED", bound)
-        seen = Project(DiskFiles(str(tmp_path)))
-        entered = 0
-        for number in range(20):
-            entered += seen.facts(f"caller{number}.py") is not None
-        helper = seen.facts("helper.py")
-        train = seen.facts("train.py")
-        entered += sum(one is not None for one in (helper, train))
-        assert least <= entered <= most
-        monkeypatch.setattr(pool, "_checker", None)
-        found = pool.check_all(Choice(isolated=True), [Target(str(tmp_path / "train.py"), "train.py")], 1)
-        assert [finding.code for finding in found[0].findings] == ["TML101"]
+        (tmp_path / f"m{number}.py").write_text("x" * 99 + "\n")
+    monkeypatch.setattr(project, "MAX_ENTERED", 500)
+    seen = Project(DiskFiles(str(tmp_path)))
+    assert [seen.facts(f"m{number}.py") is not None for number in range(20)] == [True] * 10 + [False] * 10
+    assert seen.facts("m0.py") is not None
 
 
 def test_callers_are_not_looked_for_once_enough_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(project, "MAX_ENTERED", len(HELPER))
+    two = HELPER.replace("{n}", "0") + HELPER.replace("{n}", "1")
+    (tmp_path / "helper.py").write_text(two)
+    (tmp_path / "train.py").write_text(LOOP)
+    with pytest.raises(project.TooManyCallers):
+        callers_of(Project(DiskFiles(str(tmp_path))), "release0")
+    target = Target(str(tmp_path / "train.py"), "train.py")
+    (outcome,) = pool.check_all(Choice(isolated=True), [target], 1)
+    assert [finding.code for finding in outcome.findings] == ["TML101"]  # what is called is followed all the same
+
+
+def test_asked_again_the_callers_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules ask one after the other, and the places of what is shown are asked for once more at the end."""
     (tmp_path / "helper.py").write_text(HELPER.replace("{n}", "0"))
     (tmp_path / "train.py").write_text(LOOP)
     seen = Project(DiskFiles(str(tmp_path)))
-    helper = seen.facts("helper.py")
-    assert helper is not None
-    (release,) = (one for one in helper.structure.functions if one.name == "release0")
-    assert [call.lineno for _, call in seen.callers(release, helper)] == [6]
-    monkeypatch.setattr(project, "MAX_ENTERED", 1)
-    with pytest.raises(project.TooManyCallers):
-        list(seen.callers(release, helper))
+    assert callers_of(seen, "release0") == [6]
+    monkeypatch.setattr(project, "MAX_ENTERED", 1)  # by now the session is full
+    assert callers_of(seen, "release0") == [6]
 
 
 def test_a_folder_of_projects_is_not_a_project(tmp_path: Path) -> None:

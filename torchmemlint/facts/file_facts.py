@@ -49,6 +49,7 @@ class FileFacts:
         """Let go of all that was worked out: the facts and their answers point at each other."""
         self._evaluations.clear()
         self._results.clear()
+        self._bases.clear()
         self._lineages.clear()
         self._attributes.clear()
         self._definitions.clear()

@@ -42,6 +42,7 @@ class Project:
         self.memory = Memory()
         self._facts: dict[str, FileFacts | None] = {}
         self._given: list[FileFacts] = []
+        self._caller_paths: dict[tuple[str, str], list[str] | None] = {}
         self._entered_bytes = 0
         self._level = 0
         self._reach: dict[str, Reach] = {}
@@ -173,16 +174,25 @@ class Project:
         yield from facts.calls_to(function, name)
         if function.outer is not None and not function.outer.is_module and function.owner is None:
             return  # a nested function is called where it is defined
-        paths = [path for path in self.mentioning(name) if path != facts.relative]
-        if len(paths) > MAX_CALLER_FILES:  # a short name is part of many words
-            called = set(self.mentioning(f"{name}("))
-            paths = [path for path in paths if path in called]
-        if paths and (len(paths) > MAX_CALLER_FILES or self._entered_bytes >= MAX_ENTERED):
-            raise TooManyCallers
-        for path in paths:
+        for path in self._caller_files(name, facts.relative):
             other = self.facts(path)
             if other is not None:
                 yield from other.calls_to(function, name)
+
+    def _caller_files(self, name: str, own: str) -> list[str]:
+        """Other files that may call a name. Decided when first asked, so that asking again gets the same answer."""
+        key = (name, own)
+        if key not in self._caller_paths:
+            paths = [path for path in self.mentioning(name) if path != own]
+            if len(paths) > MAX_CALLER_FILES:  # a short name is part of many words
+                called = set(self.mentioning(f"{name}("))
+                paths = [path for path in paths if path in called]
+            too_many = paths and (len(paths) > MAX_CALLER_FILES or self._entered_bytes >= MAX_ENTERED)
+            self._caller_paths[key] = None if too_many else paths
+        found = self._caller_paths[key]
+        if found is None:
+            raise TooManyCallers
+        return found
 
 
 class TooManyCallers(Exception):
