@@ -39,14 +39,16 @@ def told(output: Path) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split(":")[0])
     parser.add_argument("folder", metavar="FOLDER", help="a folder of Python files, of one project or of many")
-    parser.add_argument("--jobs", default=str(os.cpu_count() or 1))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--output", type=Path, metavar="FILE", help="keep the findings here, as JSON")
     asked = parser.parse_args(arguments)
+    if not os.path.isdir(asked.folder):
+        parser.error(f"{asked.folder}: no such folder")
     files = sum(1 for path in Path(asked.folder).rglob("*.py") if path.is_file())
     print(f"{asked.folder}: {files} files, {lines_of([asked.folder])} lines, {asked.jobs} processes", flush=True)
     with tempfile.TemporaryDirectory() as cache:
         output = asked.output or Path(cache, "findings.json")
-        command = (sys.executable, "-m", "torchmemlint", "--isolated", "--exit-zero", "--jobs", asked.jobs)
+        command = (sys.executable, "-m", "torchmemlint", "--isolated", "--exit-zero", "--jobs", str(asked.jobs))
         report = ("--output-format", "json", "--output-file", str(output), "--cache-dir", str(Path(cache, "cache")))
         print(f"  first run:  {timed((*command, *report), asked.folder)}", flush=True)
         print(f"              {told(output)}")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
-import shutil
 from pathlib import Path
 
 import pytest
 
-from commands import ISOLATED, ROOT, lint, python, write
+from commands import ISOLATED, lint, python, write
 
 STARTED = """
 import multiprocessing, sys
@@ -29,17 +28,3 @@ def test_however_processes_are_started(tmp_path: Path, method: str) -> None:
     assert (done.returncode, done.stderr) == (2, "error: m02.py: the process that analysed it died\n")
     (tmp_path / "m02.py").unlink()
     assert done.stdout == lint("--jobs", "1", *arguments, cwd=tmp_path).stdout != ""
-
-
-def test_no_answer_hangs_on_the_order_of_a_set(tmp_path: Path) -> None:
-    """Python orders sets of strings anew in each process."""
-    shutil.copytree(ROOT / "fixtures", tmp_path / "fixtures")
-    by_seed = {
-        lint(
-            "--isolated", "--no-cache", "--min-confidence", "low", "--output-format", "json", "fixtures",
-            cwd=tmp_path, stand_ins=False, PYTHONHASHSEED=str(seed),
-        ).stdout
-        for seed in (1, 2, 3)
-    }  # fmt: skip
-    assert len(by_seed) == 1
-    assert len(by_seed.pop()) > 10_000
