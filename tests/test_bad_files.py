@@ -153,6 +153,16 @@ def test_an_unknown_key_stops_the_run_and_says_where(tmp_path: Path, name: str) 
     assert lint("--isolated", "good.py", cwd=tmp_path).returncode == 1
 
 
+def test_the_table_of_pyproject_in_our_own_file_is_told_by_name(tmp_path: Path) -> None:
+    write(tmp_path, good_py=GOOD)
+    (tmp_path / "torchmemlint.toml").write_text("\n[tool.torchmemlint]\nfail-on = 'error'\n")
+    done = lint("good.py", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: torchmemlint.toml:2: no [tool.torchmemlint] here: in this file the keys stand at the top\n"
+    )
+
+
 def test_a_mistake_in_a_configuration_further_down_is_found_too(tmp_path: Path) -> None:
     write(tmp_path, good_py=GOOD, sub__a_py=GOOD)
     (tmp_path / "sub/torchmemlint.toml").write_text("selec = ['TML181']\n")

@@ -130,6 +130,9 @@ def parse_config(text: str, path: str, base: str, known: Codes) -> Settings | No
         if not isinstance(tool, dict) or "torchmemlint" not in tool:
             return None
         table = tool["torchmemlint"]
+    elif "tool" in table:
+        place = _place(text, header, path, "tool")
+        raise SettingsError(f"{place}: no [tool.torchmemlint] here: in this file the keys stand at the top")
     if not isinstance(table, dict):
         raise SettingsError(f"{path}: [tool.torchmemlint] must be a table")
     choices: dict[str, Any] = {}
