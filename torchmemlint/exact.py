@@ -8,6 +8,7 @@ vocabulary, and paired node by node with those there are. May not know rules or 
 from __future__ import annotations
 
 import ast
+from bisect import bisect_left
 from collections.abc import Collection, Iterator
 from itertools import zip_longest
 
@@ -24,8 +25,10 @@ class ExactPlaces:
     def __init__(self, source: Source, tree: Tree, lines: Collection[int]) -> None:
         self._rough = tree.places
         self._exact: dict[ast.AST, tuple[Places, ast.AST, int]] = {}
+        wanted = sorted(lines)
         for (first, last), statements in _stretches(tree.module.body):
-            if any(first <= line <= last for line in lines):
+            near = bisect_left(wanted, first)
+            if near < len(wanted) and wanted[near] <= last:
                 self._read(source, first, last, statements)
 
     def span(self, node: ast.AST) -> Span:

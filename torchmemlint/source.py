@@ -97,6 +97,14 @@ class Source:
         """Lines as Python counts them, each with its end."""
         return io.StringIO(self.text, newline="").readlines()
 
+    @cached_property
+    def step(self) -> str:
+        """One level of indentation as the file has it."""
+        widths = {len(line) - len(line.lstrip(" ")) for line in self.lines if line.strip()} - {0}
+        if not widths and any(line.startswith("\t") for line in self.lines):
+            return "\t"
+        return " " * (2 if widths and min(widths) == 2 else 4)
+
     def mentions(self, words: Iterable[str]) -> bool:
         """Whether any of the words occurs in the file; never decodes."""
         return any(word.encode() in self.data for word in words)

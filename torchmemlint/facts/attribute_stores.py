@@ -17,9 +17,10 @@ from torchmemlint.facts.grad_mode import GradMode, mode_at
 from torchmemlint.facts.guards import GuardKind, guards
 from torchmemlint.facts.held_values import GROWING, Held, stored_values
 from torchmemlint.facts.letting_go import BUILDERS, derives_from, last_part, let_go_after, lettings_go, related
+from torchmemlint.facts.memory import Table
 from torchmemlint.facts.paths import path_of
 from torchmemlint.facts.step_routes import Route, may_be_step_code, routes
-from torchmemlint.facts.structure import Class, Function
+from torchmemlint.facts.structure import Class, Function, Structure
 from torchmemlint.facts.values import Reason
 from torchmemlint.model import Confidence
 
@@ -30,6 +31,7 @@ MAX_FILES = 25
 REGISTERING = frozenset({"register_buffer", "register_parameter"})
 SELDOM = frozenset({GuardKind.ONCE, GuardKind.OPT_IN, GuardKind.MEMORY, GuardKind.HANDLER})
 JOINING = frozenset({"torch.cat", "torch.concat", "torch.concatenate"})
+READ_ON_OBJECTS: Table[Structure, frozenset[str]] = Table()
 
 
 @dataclass(frozen=True)
@@ -201,14 +203,22 @@ def _is_used(facts: FileFacts, held: Held) -> bool:
     paths = facts.project.mentioning(name)
     if len(paths) > MAX_FILES:
         return True
-    for path in paths:
-        other = facts.project.facts(path)
-        for node in subtree(other.structure.module) if other is not None else ():
-            if isinstance(node, ast.Attribute) and node.attr == name and isinstance(node.ctx, ast.Load):
-                assert other is not None
-                if path_of(node.value) != other.structure.function(node).self_name():
-                    return True
-    return False
+    files = (facts.project.facts(path) for path in paths)
+    return any(name in _read_on_objects(other) for other in files if other is not None)
+
+
+def _read_on_objects(facts: FileFacts) -> frozenset[str]:
+    """Names of the attributes that a file reads on anything but a method's own instance."""
+    table = facts.parsed.memory.table(READ_ON_OBJECTS)
+    if facts.structure not in table:
+        table[facts.structure] = frozenset(
+            node.attr
+            for node in facts.structure.parent
+            if isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Load)
+            and path_of(node.value) != facts.structure.function(node).self_name()
+        )
+    return table[facts.structure]
 
 
 def _confidence(facts: FileFacts, function: Function, held: Held, route: Route, grows: bool) -> Confidence:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from torchmemlint.facts.children import subtree
 from torchmemlint.facts.letting_go import last_part
 from torchmemlint.facts.library import library
+from torchmemlint.facts.memory import Table
 from torchmemlint.facts.paths import path_of
-from torchmemlint.facts.structure import Function
+from torchmemlint.facts.structure import Function, Structure
 from torchmemlint.facts.values import Grad, Kind
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_FILES = 25
 ADDING = frozenset({"append", "add", "extend", "insert", "appendleft"})
+NAMED_BY_REMOVERS: Table[Structure, frozenset[str]] = Table()
 
 
 class Fate(enum.Enum):
@@ -163,18 +165,17 @@ def _removed_by_name(facts: FileFacts, attribute: str) -> bool:
     paths = [facts.relative, *[p for p in facts.project.mentioning(attribute) if p != facts.relative]]
     if len(paths) > MAX_FILES:
         return True
-    for path in paths:
-        other = facts.project.facts(path)
-        for function in other.structure.functions if other is not None else ():
-            if function.is_module:
-                continue
-            nodes = list(subtree(function.node))
-            if any(_removes(n) for n in nodes) and any(_speaks_of(n, attribute) for n in nodes):
-                return True
-    return False
+    files = (facts.project.facts(path) for path in paths)
+    return any(attribute in _named_by_removers(other) for other in files if other is not None)
 
 
-def _speaks_of(node: ast.AST, attribute: str) -> bool:
-    if isinstance(node, ast.Attribute):
-        return node.attr == attribute
-    return isinstance(node, ast.Constant) and node.value == attribute
+def _named_by_removers(facts: FileFacts) -> frozenset[str]:
+    """The attributes and texts that stand in those functions of a file that remove a handle."""
+    table = facts.parsed.memory.table(NAMED_BY_REMOVERS)
+    if facts.structure not in table:
+        bodies = [subtree(function.node) for function in facts.structure.functions if not function.is_module]
+        removing = [node for body in bodies if any(map(_removes, body)) for node in body]
+        attributes = {node.attr for node in removing if isinstance(node, ast.Attribute)}
+        texts = {n.value for n in removing if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+        table[facts.structure] = frozenset(attributes | texts)
+    return table[facts.structure]

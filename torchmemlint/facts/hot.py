@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
 
 OFFLOAD_WINDOW = 4
-RUNNERS: Table[FileFacts, list[ast.Call]] = Table()
+RUNNERS: Table[FileFacts, dict[Function, ast.Call]] = Table()
 
 
 @dataclass(frozen=True)
@@ -151,23 +151,25 @@ def hot_function(facts: FileFacts, function: Function) -> Reason | None:
     """Why a function runs every step: a framework calls it so."""
     if "hot" in facts.framework_effects(function):
         return Reason(f"`{function.qualname}` runs every step", function.node, facts.relative)
-    for call in _runners(facts):
-        named = facts.function_named(call.args[0], facts.structure.function(call))
-        if named is not None and named[1] is function:
-            return Reason(
-                f"`{function.qualname}` is handed to `{last_name(call)}`, which runs it every step",
-                call,
-                facts.relative,
-            )
-    return None
+    call = _runners(facts).get(function)
+    if call is None:
+        return None
+    return Reason(
+        f"`{function.qualname}` is handed to `{last_name(call)}`, which runs it every step", call, facts.relative
+    )
 
 
-def _runners(facts: FileFacts) -> list[ast.Call]:
-    """The calls of a file that run their first argument every step."""
+def _runners(facts: FileFacts) -> dict[Function, ast.Call]:
+    """The functions that calls of a file run every step as their first argument, and the first such call of each."""
     table = facts.project.memory.table(RUNNERS)
     if facts not in table:
-        calls = [call for call in facts.structure.calls if call.args]
-        table[facts] = [call for call in calls if facts.has_effect(call, "runs_argument")]
+        found: dict[Function, ast.Call] = {}
+        for call in facts.structure.calls:
+            if call.args and facts.has_effect(call, "runs_argument"):
+                named = facts.function_named(call.args[0], facts.structure.function(call))
+                if named is not None:
+                    found.setdefault(named[1], call)
+        table[facts] = found
     return table[facts]
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torchmemlint.facts.parsed import Parsed
 
 MAX_FILE = 2_000_000
-MAX_KEPT = 4_000_000  # bytes of source text whose trees are kept; a tree takes fifty times as much
+MAX_KEPT = 8_000_000  # bytes of source text whose trees are kept; a tree takes fifty times as much
 
 
 class Files(Protocol):

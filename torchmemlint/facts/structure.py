@@ -142,6 +142,10 @@ class Function:
 
     def self_name(self) -> str | None:
         """The name of the instance (or class) parameter of a method."""
+        return self._self_name
+
+    @cached_property
+    def _self_name(self) -> str | None:
         if self.owner is None or self.is_static() or not self.params:
             return None
         return self.params[0].arg

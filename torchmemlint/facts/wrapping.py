@@ -141,7 +141,7 @@ def _wrapped(facts: FileFacts, first: ast.stmt, last: ast.stmt, guard: str) -> E
     span = Span(facts.tree.places.span(first).start, facts.tree.places.span(last).end)
     lines = facts.source.lines[span.start.line - 1 : span.end.line]
     indent = lines[0][: span.start.column]
-    step = _step(facts, indent)
+    step = "\t" if "\t" in indent else facts.source.step
     strings = _string_lines("".join(lines))
     if strings is None:
         return None
@@ -150,17 +150,6 @@ def _wrapped(facts: FileFacts, first: ast.stmt, last: ast.stmt, guard: str) -> E
     ending = _ending(lines[0]) if lines[0].rstrip("\r\n") != lines[0] else "\n"
     text = f"{indent}with {guard}:{ending}" + "".join(body).rstrip("\r\n")
     return Edit(Span(Position(span.start.line, 0), end), text)
-
-
-def _step(facts: FileFacts, indent: str) -> str:
-    """One level of indentation as the file has it."""
-    if "\t" in indent:
-        return "\t"
-    widths = [len(line) - len(line.lstrip(" ")) for line in facts.source.lines if line.strip()]
-    inner = sorted({width for width in widths if width})
-    if "\t" not in indent and not inner and any(line.startswith("\t") for line in facts.source.lines):
-        return "\t"
-    return " " * (2 if inner and inner[0] == 2 else 4)
 
 
 def _ending(line: str) -> str:
