@@ -131,6 +131,27 @@ def test_a_new_module_of_an_imported_name_is_seen(project: Path) -> None:
     assert ("loop.py", "TML302") not in codes(findings(project))
 
 
+def test_a_new_file_with_a_dot_in_its_name_is_seen_as_linting_anew_sees_it(project: Path) -> None:
+    (project / "loop.py").write_text(LOOP)
+    findings(project)
+    (project / "x.extra.py").write_text("import torch\n\n\ndef loss_of(model, x):\n    return model(x).sum().item()\n")
+    assert findings(project) == findings(project, cached=False)
+
+
+def test_a_renamed_helper_has_only_those_judged_again_that_speak_of_it(project: Path, linted: list[str]) -> None:
+    """And what was found then is kept, though the search for helpers looked for words that no answer rests on."""
+    for number in range(8):
+        (project / f"apart{number}.py").write_text(OTHER)
+    findings(project)
+    linted.clear()
+    (project / "tools/memory.py").write_text(HELPER.replace("tidy", "clean"))
+    found = findings(project)
+    assert sorted(linted) == [os.path.join("tools", "memory.py"), "train.py"]
+    assert found == findings(project, cached=False)
+    linted.clear()
+    assert findings(project) == found and linted == []
+
+
 def test_settings_and_folders_have_findings_of_their_own(project: Path) -> None:
     assert lint("--isolated", ".", cwd=project).returncode == 1
     assert lint("--isolated", "--ignore", "TML1", ".", cwd=project).returncode == 0

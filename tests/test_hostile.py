@@ -7,12 +7,15 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from cases import lint_files
 from commands import ISOLATED, environment, lint, python, write
+from torchmemlint.rule import load_rules
 
 SECONDS, MIB = 10.0, 1024.0
 HEAD = "import torch\nALPHA\ntorch.cuda.empty_cache()\n"
@@ -326,3 +329,39 @@ def test_links_that_lead_round_in_circles(tmp_path: Path) -> None:
     names = [row["filename"] for row in json.loads(done.stdout) if row["code"] == "TML181"]
     assert sorted(set(names)) == sorted(names) and "top.py" in names and "sub/deep/bad.py" in names
     assert (done.returncode, done.stderr) == (1, "")
+
+
+USE = """import torch
+from bad import f
+
+def train(model, loader, optimizer):
+    total = 0
+    for x in loader:
+        loss = model(x).sum()
+        loss.backward()
+        optimizer.step()
+        total += loss
+        f(model, x)
+        torch.cuda.empty_cache()
+"""
+RETURN = "def f(m, x):\n    return m(x)\n"
+HELPERS = {
+    "elif": lambda n: "def f(m, x):\n    if x: return m(x)\n" + "    elif x: return m(x)\n" * n,
+    "calls": lambda n: f"def f(m, x):\n    return m(x){'()' * n}\n",
+    "a base": lambda n: f"class B(a{'()' * n}): pass\ndef f(m, x):\n    return B()(x)\n",
+    "a name of the module": lambda n: f"z = a{'()' * n}\ndef f(m, x):\n    return z(m(x))\n",
+    "a name in quotes": lambda n: RETURN.replace("m,", f"m: '{'.'.join('a' * n)}',"),
+    "signs in quotes": lambda n: RETURN.replace("m,", f"m: '{'-' * n}1',"),
+    "half a character in quotes": lambda n: RETURN.replace("m,", r"m: '\ud800',"),
+}
+
+
+@pytest.mark.parametrize("make", HELPERS.values(), ids=HELPERS)
+@pytest.mark.parametrize("levels", [150, 200, 250, 280, 310, 350, 400, 450, 500, 4_000, 20_000])
+def test_what_nests_in_a_helper_hides_nothing_in_those_that_use_it(make: Callable[[int], str], levels: int) -> None:
+    """Wherever in the file that is linted the stack runs out: that file is fine."""
+    rules = [rule for rule in load_rules() if rule.default]
+    files = {"bad.py": f"import torch\n{make(levels)}".encode(), "use.py": USE.encode()}
+    found = lint_files(files, rules)
+    assert [one.code for one in found if one.path == "use.py"] == ["TML302", "TML101"]
+    assert {one.code for one in found if one.path == "bad.py"} <= {"TML001"}

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torchmemlint.facts.consulted import Basis
+from torchmemlint.facts.consulted import Basis, module_name
 from torchmemlint.facts.words import contains
 from torchmemlint.model import Applicability, Confidence, Edit, Finding, Fix, Position, Severity, Span, Why
 
@@ -77,15 +77,21 @@ def brought_up_to_date(
         return Store(dict(digests))
     stale = _Stale(store, changed, digests, read)
     kept: dict[str, tuple[frozenset[str], Basis]] = {}
-    moved: set[str] = set()
+    spoken_of: dict[str, _Naming] = {}
     for effect, (names, basis) in store.carriers.items():
         kept[effect] = (names, basis) if stale.holds(basis) else carriers(effect)
-        if kept[effect][0] != names:
-            moved.add(effect)
+        if names != kept[effect][0]:
+            spoken_of[effect] = _Naming(names ^ kept[effect][0], read)
     answers = {
         path: answer
         for path, answer in store.answers.items()
-        if path not in changed and stale.holds(answer.basis) and answer.basis.effects.isdisjoint(moved)
+        if path not in changed
+        and stale.holds(answer.basis)
+        and not any(
+            naming.any_of({path, *answer.basis.files})
+            for effect, naming in spoken_of.items()
+            if effect in answer.basis.effects
+        )
     }
     mentions = {word: paths for word, paths in store.mentions.items() if word not in stale.words}
     return Store(dict(digests), answers, kept, mentions)
@@ -105,7 +111,7 @@ class _Stale:
             if any((path in paths) != contains(data, word) for path, data in contents.items())
         }
         moved = [path for path in changed if (path in digests) != (path in store.digests)]
-        self._modules = frozenset(_module(path) for path in moved)
+        self._modules = frozenset(module_name(path).rpartition(".")[2] for path in moved)
         self._packages = any(path.endswith("__init__.py") for path in moved)
 
     def holds(self, basis: Basis) -> bool:
@@ -115,10 +121,22 @@ class _Stale:
         return not (self._packages and basis.modules) and basis.modules.isdisjoint(self._modules)
 
 
-def _module(path: str) -> str:
-    """The last part of the name of a file's module."""
-    folder, _, name = path.removesuffix(".py").rpartition("/")
-    return folder.rpartition("/")[2] if name == "__init__" else name
+class _Naming:
+    """Which files have some names in them; calls of other names are answered as they were."""
+
+    def __init__(self, names: frozenset[str], read: Callable[[str], bytes | None]) -> None:
+        self._names = [name.encode("utf-8", "surrogatepass") for name in names]
+        self._read = read
+        self._known: dict[str, bool] = {}
+
+    def any_of(self, paths: set[str]) -> bool:
+        return any(self._has(path) for path in paths)
+
+    def _has(self, path: str) -> bool:
+        if path not in self._known:
+            data = self._read(path) or b""
+            self._known[path] = any(name in data for name in self._names)
+        return self._known[path]
 
 
 # ---- on disk ---------------------------------------------------------------------------------------

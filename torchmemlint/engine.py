@@ -30,14 +30,31 @@ def lint(source: Source, rules: Sequence[Rule], project: Project, least: Confide
         return []
     try:
         project.shared.adopt(source)
-        screen = source.screen
-        if screen is None:
-            with _modelled(source, source.tree, project) as model:
-                return _sorted(source, _checked(source, wanted, model))
-        with _modelled(source, screen, project) as model:
-            return _sorted(source, _exactly(source, screen, wanted, model, least))
+        try:
+            return _asked(source, wanted, project, least)
+        except _TooDeep as error:
+            if not error.others:
+                raise
+            return _asked(source, wanted, project.without(error.others), least)
     except BadFile as error:
         return fingerprinted(source, [_bad(source.path, "file", error.reason, error.place)])
+
+
+class _TooDeep(BadFile):
+    """Something was too deep to be followed. `others`: the files besides this one that nest as deep as that."""
+
+    def __init__(self, others: frozenset[str] = frozenset()) -> None:
+        super().__init__("expression too long or too deeply nested")
+        self.others = others
+
+
+def _asked(source: Source, rules: Sequence[Rule], project: Project, least: Confidence) -> list[Finding]:
+    screen = source.screen
+    if screen is None:
+        with _modelled(source, source.tree, project) as model:
+            return _sorted(source, _checked(source, rules, model))
+    with _modelled(source, screen, project) as model:
+        return _sorted(source, _exactly(source, screen, rules, model, least))
 
 
 def lint_file(
@@ -112,7 +129,7 @@ def _modelled(source: Source, tree: Tree, project: Project) -> Iterator[FileMode
     try:
         model = FileModel(source, tree, project)
     except RecursionError:
-        raise BadFile("expression too long or too deeply nested") from None
+        raise _TooDeep from None
     try:
         yield model
     finally:
@@ -131,7 +148,7 @@ def _found(source: Source, rule: Rule, model: FileModel) -> list[Finding]:
     except BadFile:
         raise
     except RecursionError:
-        raise BadFile("expression too long or too deeply nested") from None
+        raise _TooDeep(model.deep_files()) from None
     except Exception as error:
         import traceback  # nobody should need it
 

@@ -87,7 +87,11 @@ class _Project:
         self._changed = self.store is not old
         if not (old.digests or old.answers):  # a project may be notebooks alone
             self.store = Store(digests)
-        self._mentions: dict[str, frozenset[str]] = dict(self.store.mentions)
+        found = checker.project(root).shared.mentions  # what working out the carriers anew has looked for
+        self._mentions: dict[str, frozenset[str]] = {
+            **self.store.mentions,
+            **{word: frozenset(paths) for word, paths in found.items()},
+        }
 
     def called(self, target: Target) -> str:
         """What the store calls a file: relative to the root, so that the same folder elsewhere has another name."""

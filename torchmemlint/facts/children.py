@@ -59,3 +59,13 @@ def subtree(node: ast.AST) -> list[ast.AST]:
             elif isinstance(value, list):
                 found += [item for item in value if item is not None]
     return found
+
+
+def is_deep(node: ast.AST, limit: int) -> bool:
+    """Whether more nodes than the limit are nested in one another."""
+    level = [node]
+    for _ in range(limit):
+        level = [child for parent in level for child in children(parent)]
+        if not level:
+            return False
+    return True

@@ -33,3 +33,9 @@ class Consulted:
     def basis(self) -> Basis:
         """What has been asked until now."""
         return Basis(*map(frozenset, (self.files, self.words, self.modules, self.effects)))
+
+
+def module_name(relative: str) -> str:
+    """The dotted name of a root-relative path."""
+    name = relative.removesuffix(".py").removesuffix(".pyi").replace("/", ".")
+    return name.removesuffix(".__init__") if name.endswith(".__init__") else name

@@ -56,6 +56,14 @@ class FileModel:
         """No more questions: let go of what was inferred for them."""
         self._project.close()
 
+    def deep_files(self) -> frozenset[str]:
+        """The other files looked into that nest deeper than anybody writes."""
+        return frozenset(
+            path
+            for path in self._project.entered()
+            if path != self.facts.relative and (other := self._project.facts(path)) and other.parsed.is_deep
+        )
+
     # ---- questions --------------------------------------------------------------------------------
 
     def hot_calls(self, effect: str) -> Iterator[hot.HotCall]:

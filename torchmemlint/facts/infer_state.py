@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
 
 Environment = dict[str, Value]
+MAX_ANNOTATION = 300
+"""Characters of an annotation in quotes; the types that anything is known of are short."""
 
 
 class State(abc.ABC):
@@ -182,8 +184,10 @@ def plain_annotation(node: ast.expr) -> ast.expr:
 
 @lru_cache(maxsize=1000)
 def _written(annotation: str) -> ast.expr | None:
-    """An annotation in quotes, parsed."""
+    """An annotation in quotes, parsed; None for what is no type, whatever it does to the parser."""
+    if len(annotation) > MAX_ANNOTATION:
+        return None
     try:
         return ast.parse(annotation, mode="eval").body
-    except SyntaxError:
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None

@@ -9,12 +9,16 @@ import ast
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from torchmemlint.facts.children import is_deep
+from torchmemlint.facts.consulted import module_name
 from torchmemlint.facts.memory import Memory, Table
 from torchmemlint.facts.names import Names
 from torchmemlint.facts.structure import Class, Function, Structure
 from torchmemlint.facts.traversal import structure_of
 from torchmemlint.source import Source, Tree
 
+MAX_DEPTH = 100
+"""Nodes in one another; of ten thousand public files three have more."""
 MENTIONS: Table[tuple[str, ...], bool] = Table()
 
 
@@ -34,6 +38,11 @@ class Parsed:
         if words not in table:
             table[words] = self.source.mentions(words)
         return table[words]
+
+    @cached_property
+    def is_deep(self) -> bool:
+        """Whether what stands in the file nests deeper than anybody writes."""
+        return is_deep(self.tree.module, MAX_DEPTH)
 
     @cached_property
     def own(self) -> dict[str, Function | Class]:
@@ -83,9 +92,3 @@ def parsed(source: Source, tree: Tree, relative: str) -> Parsed:
     structure = structure_of(tree.module, module)
     package = module if relative.endswith("__init__.py") else module.rpartition(".")[0]
     return Parsed(source, tree, structure, Names(structure, package))
-
-
-def module_name(relative: str) -> str:
-    """The dotted name of a root-relative path."""
-    name = relative.removesuffix(".py").removesuffix(".pyi").replace("/", ".")
-    return name.removesuffix(".__init__") if name.endswith(".__init__") else name

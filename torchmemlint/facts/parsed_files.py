@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from torchmemlint.facts.consulted import Basis, Consulted
+from torchmemlint.facts.consulted import Basis, Consulted, module_name
 from torchmemlint.facts.words import Words, contains
 from torchmemlint.source import BadFile, Source, Tree
 
@@ -188,8 +188,6 @@ class ParsedFiles:
     # ---- modules ----------------------------------------------------------------------------------
 
     def _index(self) -> dict[str, list[tuple[tuple[str, ...], str]]]:
-        from torchmemlint.facts.parsed import module_name
-
         if self._modules is None:
             self._modules = {}
             for path in self.files.paths() if self.files is not None else ():

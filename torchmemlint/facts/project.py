@@ -37,8 +37,11 @@ class Project:
 
     gate: tuple[str, ...] = ("torch",)
 
-    def __init__(self, files: Files | None = None, shared: ParsedFiles | None = None) -> None:
+    def __init__(
+        self, files: Files | None = None, shared: ParsedFiles | None = None, unseen: frozenset[str] = frozenset()
+    ) -> None:
         self.shared = shared if shared is not None else ParsedFiles(files)
+        self._unseen = unseen
         self.memory = Memory()
         self._facts: dict[str, FileFacts | None] = {}
         self._given: list[FileFacts] = []
@@ -51,7 +54,11 @@ class Project:
 
     def session(self) -> Project:
         """A fresh view of the same files that has inferred nothing yet."""
-        return Project(shared=self.shared)
+        return Project(shared=self.shared, unseen=self._unseen)
+
+    def without(self, paths: frozenset[str]) -> Project:
+        """The same project where nothing is known of some files."""
+        return Project(shared=self.shared, unseen=paths)
 
     def seeing(self, path: str, data: bytes) -> Project:
         """The same project with other content in the file that the user calls `path`."""
@@ -83,7 +90,8 @@ class Project:
 
         if relative not in self._facts:
             self._facts[relative] = None
-            parsed = self.shared.parse(relative) if self._entered_bytes < 2 * MAX_ENTERED else None
+            full = self._entered_bytes >= 2 * MAX_ENTERED
+            parsed = self.shared.parse(relative) if not full and relative not in self._unseen else None
             if parsed is not None:
                 self._entered_bytes += len(parsed.source.data)
                 self._know(FileFacts(parsed, relative, self))

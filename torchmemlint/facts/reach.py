@@ -127,7 +127,7 @@ class Reach:
     def _calling_in(self, files: Mapping[str, Sequence[str]]) -> set[str]:
         found: set[str] = set()
         for path, names in files.items():
-            session = self._project.session()
+            session = self._project.without(frozenset())  # what is shared must not depend on who asks
             facts = session.facts(path)
             with suppress(RecursionError):  # whatever is in one file, the others are linted
                 found.update(_calling(facts, names) if facts is not None else ())
