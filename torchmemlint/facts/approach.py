@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from torchmemlint.facts.children import subtree
 from torchmemlint.facts.cleanup import cleanup
-from torchmemlint.facts.deeds import Act, Deed, deeds
+from torchmemlint.facts.deeds import Act, Deed, deeds, deeds_of
 from torchmemlint.facts.guards import GuardKind, classify, leaves
 from torchmemlint.facts.structure import LOOPS, Block, Function
 
@@ -72,11 +72,11 @@ def _passed(facts: FileFacts, ways: list[Approach], earlier: ast.stmt) -> tuple[
     if emptied is not None:
         return [], [replace(way, since=emptied) for way in ways]
     if not isinstance(earlier, ast.If) or len(ways) >= MAX_WAYS:
-        met = tuple(deeds(facts, earlier))
+        met = deeds(facts, earlier)
         return [replace(way, before=(*way.before, *met)) for way in ways], []
     going: list[Approach] = []
     ended: list[Approach] = []
-    test = tuple(deeds(facts, ast.copy_location(ast.Expr(earlier.test), earlier)))
+    test = deeds_of(facts, earlier.test)
     for arm in (earlier.body, earlier.orelse):
         if leaves(arm):
             continue
@@ -120,7 +120,7 @@ def _head(facts: FileFacts, owner: ast.stmt, block: Block) -> Iterator[Deed]:
         for inner in owner.body:
             yield from deeds(facts, inner, repeated=True)
     for part in parts:
-        yield from deeds(facts, ast.copy_location(ast.Expr(part), owner))
+        yield from deeds_of(facts, part)
 
 
 def _empties(facts: FileFacts, statement: ast.stmt) -> ast.Call | None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.approach import captured, reads_after
+from torchmemlint.facts.bindings import begins
 from torchmemlint.facts.children import subtree
-from torchmemlint.facts.deeds import Act, begins, deeds
+from torchmemlint.facts.deeds import Act, deeds
 from torchmemlint.facts.library import library
 from torchmemlint.facts.structure import Function
 from torchmemlint.facts.values import Device, Kind, Value
