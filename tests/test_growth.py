@@ -34,6 +34,16 @@ def rebound(n: int) -> str:
     return LOOP + "        x = m(x)\n" * n + "        x.sum().backward()\n        torch.cuda.empty_cache()\n"
 
 
+def hooks(n: int) -> str:
+    hook = "    h{i} = m.register_forward_hook(lambda module, given, out: K.append(out))\n"
+    return HEAD + "K = []\ndef f(m: nn.Module):\n" + "".join(hook.replace("{i}", str(i)) for i in range(n))
+
+
+def chained(n: int) -> str:
+    body = "    t = 0\n    for x in l:\n        y = m(x)\n        y.sum().backward()\n        t += y\n"
+    return HEAD + "def f(m: nn.Module, l):\n" + body + "    y = \\\n" * 20 * n + "        t\n    y.backward()\n"
+
+
 def calls(shape: Callable[[int], str], n: int) -> int:
     """How many calls linting makes: what it costs, the same on every machine."""
     source = Source("growing.py", shape(n).encode())
@@ -53,7 +63,28 @@ def calls(shape: Callable[[int], str], n: int) -> int:
     return count
 
 
-@pytest.mark.parametrize("shape", [tries, conditions, rebound])
+@pytest.mark.parametrize("shape", [tries, conditions, rebound, hooks, chained])
 def test_four_times_as_much_costs_four_times_as_much(shape: Callable[[int], str]) -> None:
     calls(shape, 1)  # what is loaded once is not counted
     assert calls(shape, 4 * FEW) < MOST * calls(shape, FEW)
+
+
+def test_a_line_with_other_characters_is_encoded_once() -> None:
+    """Python's parser counts bytes; each of the many nodes of a line is placed by the characters before it."""
+    source = Source("wide.py", ("é = 1; " * 50).encode())
+    assert source.screen is not None
+    encoded: list[object] = []
+
+    def counting(frame: FrameType, event: str, argument: object) -> None:
+        if event == "c_call" and getattr(argument, "__name__", "") == "encode":
+            encoded.append(argument)
+
+    before = sys.getprofile()
+    sys.setprofile(counting)
+    try:
+        spans = [source.screen.places.span(node) for node in source.screen.module.body]
+    finally:
+        sys.setprofile(before)
+    assert [span.start.column for span in spans] == [7 * number for number in range(50)]
+    assert [span.end.column for span in spans] == [7 * number + 5 for number in range(50)]
+    assert len(encoded) == 1
