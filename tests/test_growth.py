@@ -9,6 +9,7 @@ from types import FrameType
 import pytest
 
 from torchmemlint.engine import lint
+from torchmemlint.facts import approach
 from torchmemlint.facts.project import Project
 from torchmemlint.rule import load_rules
 from torchmemlint.source import Source
@@ -23,6 +24,29 @@ MOST = 6  # four times as much may cost so many times as much: four is a straigh
 def tries(n: int) -> str:
     attempt = "        try:\n            y = m(x)\n        except RuntimeError:\n"
     return LOOP + (attempt + "            torch.cuda.empty_cache()\n            y = m(x)\n") * n
+
+
+def deletions(n: int) -> str:
+    one = "        y{i} = m(x)\n        del y{i}\n        torch.cuda.empty_cache()\n"
+    return LOOP + "".join(one.replace("{i}", str(i)) for i in range(n))
+
+
+def repeated(n: int) -> str:
+    loop = "    while c[{i}]:\n        y = m(l)\n        y.sum().backward()\n        torch.cuda.empty_cache()\n"
+    return HEAD + "def f(m: nn.Module, l, c):\n" + "".join(loop.replace("{i}", str(i)) for i in range(n))
+
+
+def emptied(n: int) -> str:
+    return HEAD + "def f(m: nn.Module):\n" + "    torch.cuda.empty_cache()\n" * n
+
+
+def measured(n: int) -> str:
+    one = "    y = m(x)\n    del y\n    torch.cuda.empty_cache()\n"
+    return HEAD + "def f(m: nn.Module, x):\n" + one * n + "    print(torch.cuda.memory_allocated())\n"
+
+
+def left(n: int) -> str:
+    return LOOP + "        x.sum().backward()\n        torch.cuda.empty_cache()\n" * n + "        break\n"
 
 
 def conditions(n: int) -> str:
@@ -63,10 +87,25 @@ def calls(shape: Callable[[int], str], n: int) -> int:
     return count
 
 
-@pytest.mark.parametrize("shape", [tries, conditions, rebound, hooks, chained])
+SHAPES = (tries, deletions, repeated, emptied, measured, left, conditions, rebound, hooks, chained)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 def test_four_times_as_much_costs_four_times_as_much(shape: Callable[[int], str]) -> None:
     calls(shape, 1)  # what is loaded once is not counted
     assert calls(shape, 4 * FEW) < MOST * calls(shape, FEW)
+
+
+def test_a_way_that_is_too_long_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = "    k = 1\n" * 20 + "    torch.cuda.empty_cache()\n    y = torch.zeros(3, device='cuda')\n    return y\n"
+    text = HEAD + "def f():\n" + first
+
+    def found() -> list[str]:
+        return [one.code for one in lint(Source("long.py", text.encode()), RULES, Project())]
+
+    assert found() == ["TML102"]
+    monkeypatch.setattr(approach, "MAX_MET", 15)
+    assert found() == []
 
 
 def test_a_line_with_other_characters_is_encoded_once() -> None:

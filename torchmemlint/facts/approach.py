@@ -15,12 +15,16 @@ from torchmemlint.facts.children import subtree
 from torchmemlint.facts.cleanup import cleanup
 from torchmemlint.facts.deeds import Act, Deed, deeds, deeds_of
 from torchmemlint.facts.guards import GuardKind, classify, leaves
+from torchmemlint.facts.memory import Table
 from torchmemlint.facts.structure import LOOPS, Block, Function
 
 if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
 
 MAX_WAYS = 16
+MAX_MET = 4000  # statements and deeds on the way to a statement; five times the most seen in real code
+CARRIED: Table[ast.stmt, tuple[Deed, ...]] = Table()
+EMPTIED: Table[ast.stmt, ast.Call | None] = Table()
 
 
 @dataclass(frozen=True)
@@ -39,41 +43,67 @@ class Approach:
 
     def acts(self, carried: bool = True) -> frozenset[Act]:
         """The kinds of deeds met."""
-        return frozenset(deed.act for deed in (*self.before, *(self.carried if carried else ())))
+        return frozenset({deed.act for deed in (*self.before, *(self.carried if carried else ()))})
 
 
-def approaches(facts: FileFacts, statement: ast.stmt) -> list[Approach]:
-    """The ways to a statement: one for each arm of the conditions before it, as far as they are few."""
+def approaches(facts: FileFacts, statement: ast.stmt) -> list[Approach] | None:
+    """The ways to a statement: one for each arm of the conditions before it, as far as they are few.
+
+    None where more was met than `MAX_MET`: each of many statements of a very long function would ask for all of it.
+    """
     ways = [Approach()]
     done: list[Approach] = []
+    room = MAX_MET
     for place in facts.structure.place(statement).chain():
-        for earlier in facts.structure.before(statement):
-            ways, ended = _passed(facts, ways, earlier)
-            done += ended
+        met: list[Deed] = []  # since the ways last parted
+        for earlier in facts.structure.before(statement) if ways else ():
+            more = deeds(facts, earlier)
+            emptied = _empties(facts, earlier)
+            if emptied is None and (not isinstance(earlier, ast.If) or len(ways) >= MAX_WAYS):
+                met += more
+            else:
+                ways, ended = _parted(facts, _lengthened(ways, met), earlier, emptied)
+                met = []
+                done += ended
+            room -= 1 + len(more)
+            if room < 0 or not ways:
+                break
+        ways = _lengthened(ways, met)
         if place.block in (Block.FUNCTION, Block.MODULE, Block.CLASS) or not ways:
             break
         handler = place.block in (Block.HANDLER, Block.FINALLY)
         owner = facts.structure.statement(place.node)
         head = tuple(_head(facts, owner, place.block))
-        carried: tuple[Deed, ...] = ()
-        if place.block is Block.LOOP and isinstance(owner, LOOPS):
-            carried = tuple(deed for inner in owner.body for deed in deeds(facts, inner, repeated=True))
+        carried = _carried(facts, owner) if place.block is Block.LOOP and isinstance(owner, LOOPS) else ()
+        room -= len(head) + len(carried)
+        if room < 0:
+            break
         ways = [
             replace(way, before=(*way.before, *head), carried=(*way.carried, *carried), handler=way.handler or handler)
             for way in ways
         ]
         statement = owner
-    return done + ways
+    return done + ways if room >= 0 else None
 
 
-def _passed(facts: FileFacts, ways: list[Approach], earlier: ast.stmt) -> tuple[list[Approach], list[Approach]]:
-    """The ways lengthened by one earlier statement, and those that end in it because it empties the cache."""
-    emptied = _empties(facts, earlier)
-    if emptied is not None:
+def _lengthened(ways: list[Approach], met: list[Deed]) -> list[Approach]:
+    return [replace(way, before=(*way.before, *met)) for way in ways] if met else ways
+
+
+def _carried(facts: FileFacts, loop: ast.For | ast.AsyncFor | ast.While) -> tuple[Deed, ...]:
+    """What the earlier passes of a loop did, remembered."""
+    table = facts.project.memory.table(CARRIED)
+    if loop not in table:
+        table[loop] = tuple(deed for inner in loop.body for deed in deeds(facts, inner, repeated=True))
+    return table[loop]
+
+
+def _parted(
+    facts: FileFacts, ways: list[Approach], earlier: ast.stmt, emptied: ast.Call | None
+) -> tuple[list[Approach], list[Approach]]:
+    """The ways through the arms of a condition, and those that end in a statement because it empties the cache."""
+    if emptied is not None or not isinstance(earlier, ast.If):
         return [], [replace(way, since=emptied) for way in ways]
-    if not isinstance(earlier, ast.If) or len(ways) >= MAX_WAYS:
-        met = deeds(facts, earlier)
-        return [replace(way, before=(*way.before, *met)) for way in ways], []
     going: list[Approach] = []
     ended: list[Approach] = []
     test = deeds_of(facts, earlier.test)
@@ -124,7 +154,14 @@ def _head(facts: FileFacts, owner: ast.stmt, block: Block) -> Iterator[Deed]:
 
 
 def _empties(facts: FileFacts, statement: ast.stmt) -> ast.Call | None:
-    """The call of a statement that empties the cache whenever it runs, if only on the device at hand."""
+    """The call of a statement that empties the cache whenever it runs, if only on the device at hand; remembered."""
+    table = facts.project.memory.table(EMPTIED)
+    if statement not in table:
+        table[statement] = _emptying(facts, statement)
+    return table[statement]
+
+
+def _emptying(facts: FileFacts, statement: ast.stmt) -> ast.Call | None:
     if isinstance(statement, ast.If):
         if classify(facts, statement.test, facts.structure.function(statement)) is not GuardKind.DEVICE:
             return None
@@ -146,11 +183,13 @@ def following(facts: FileFacts, statement: ast.stmt) -> Iterator[ast.stmt]:
         if place.block in (Block.FUNCTION, Block.MODULE, Block.CLASS):
             return
         statement = facts.structure.statement(place.node)
-        if isinstance(statement, ast.Try) and place.block in (Block.TRY, Block.PLAIN, Block.HANDLER):
-            yield from _rest_of_try(statement, place.block)
+        yield from rest_of_try(statement, place.block)
 
 
-def _rest_of_try(node: ast.Try, block: Block) -> Iterator[ast.stmt]:
+def rest_of_try(node: ast.stmt, block: Block) -> Iterator[ast.stmt]:
+    """What may run after a block of a statement, where that is a `try`: its other blocks."""
+    if not isinstance(node, ast.Try) or block not in (Block.TRY, Block.PLAIN, Block.HANDLER):
+        return
     if block is Block.TRY:
         for handler in node.handlers:
             yield from handler.body
