@@ -9,7 +9,7 @@ from types import FrameType
 import pytest
 
 from torchmemlint.engine import lint
-from torchmemlint.facts import approach
+from torchmemlint.facts import approach, releases
 from torchmemlint.facts.project import Project
 from torchmemlint.rule import load_rules
 from torchmemlint.source import Source
@@ -105,6 +105,18 @@ def test_a_way_that_is_too_long_is_not_judged(monkeypatch: pytest.MonkeyPatch) -
 
     assert found() == ["TML102"]
     monkeypatch.setattr(approach, "MAX_MET", 15)
+    assert found() == []
+
+
+def test_more_names_and_calls_than_can_be_paired_are_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = "    y{i} = torch.zeros(3, device='cuda')\n    torch.cuda.empty_cache()\n"
+    text = HEAD + "def f(x):\n" + "".join(held.replace("{i}", str(i)) for i in range(3)) + "    g(x)\n"
+
+    def found() -> list[str]:
+        return [one.code for one in lint(Source("many.py", text.encode()), RULES, Project())]
+
+    assert found() == ["TML102"] * 3
+    monkeypatch.setattr(releases, "MAX_PAIRS", 11)  # four names, the parameter among them, times three calls
     assert found() == []
 
 

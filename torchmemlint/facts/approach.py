@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.bindings import begins
 from torchmemlint.facts.children import subtree
 from torchmemlint.facts.cleanup import cleanup
 from torchmemlint.facts.deeds import Act, Deed, deeds, deeds_of
 from torchmemlint.facts.guards import GuardKind, classify, leaves
 from torchmemlint.facts.memory import Table
 from torchmemlint.facts.structure import LOOPS, Block, Function
+from torchmemlint.facts.uses import uses
 
 if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
@@ -199,14 +201,18 @@ def rest_of_try(node: ast.stmt, block: Block) -> Iterator[ast.stmt]:
 
 def reads_after(facts: FileFacts, statement: ast.stmt, name: str) -> list[ast.Name]:
     """Places that may read a name's present value after a statement, in this pass or in a later one."""
+    loops = [loop for loop in facts.structure.place(statement).loops() if not isinstance(loop, ast.comprehension)]
+    reads = uses(facts, facts.structure.function(statement)).reads(name)
+    start = begins(facts, loops[-1] if loops else statement)
+    if all(begins(facts, facts.structure.statement(read)) < start for read in reads):
+        return []
     found: list[ast.Name] = []
     for later in following(facts, statement):
         found.extend(_loads(later, name))
         if _binds(later, name):
             break
-    for loop in facts.structure.place(statement).loops():
-        if not isinstance(loop, ast.comprehension):
-            found.extend(_next_pass(loop, statement, name))
+    for loop in loops:
+        found.extend(_next_pass(loop, statement, name))
     return found
 
 

@@ -16,17 +16,22 @@ from torchmemlint.facts.memory import Table
 from torchmemlint.facts.paths import path_of
 from torchmemlint.facts.structure import Block, Function
 from torchmemlint.facts.values import UNKNOWN, Device, Kind, Value
+from torchmemlint.source import Places
 
 if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
 
 TOUCHED = frozenset({Kind.TENSOR, Kind.MODULE, Kind.UNKNOWN, Kind.OBJECT, Kind.CONTAINER, Kind.TUPLE})
+STARTS: Table[Places, dict[ast.AST, tuple[int, int]]] = Table()
 
 
 def begins(facts: FileFacts, node: ast.AST) -> tuple[int, int]:
-    """Where a node starts: what orders nodes of one file."""
-    start = facts.tree.places.span(node).start
-    return start.line, start.column
+    """Where a node starts, remembered: what orders nodes of one file."""
+    known = facts.project.memory.table(STARTS).setdefault(facts.tree.places, {})
+    if node not in known:
+        start = facts.tree.places.span(node).start
+        known[node] = start.line, start.column
+    return known[node]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torchmemlint.facts.bindings import begins
 from torchmemlint.facts.children import subtree
 from torchmemlint.facts.deeds import Act, deeds
 from torchmemlint.facts.library import library
+from torchmemlint.facts.memory import Table
 from torchmemlint.facts.structure import Function
 from torchmemlint.facts.uses import uses
 from torchmemlint.facts.values import Device, Kind, Value
@@ -23,6 +24,8 @@ GROWERS = frozenset(
     {"append", "add", "extend", "insert", "update", "appendleft", "setdefault", "put", "register_buffer"}
 )
 MAKERS = frozenset({"Fresh", "Flows", "Detached", "Graph", "OnDevice", "tuple"})
+
+VIEWS: Table[Function, dict[str, list[tuple[str, ast.Assign]]]] = Table()
 
 
 @dataclass(frozen=True)
@@ -244,13 +247,23 @@ def _view_is_read(facts: FileFacts, binding: ast.Assign) -> bool:
 
 def live_views(facts: FileFacts, statement: ast.stmt, holder: Holder) -> Iterator[str]:
     """Names bound to the tensor itself or to a view of it that are read after a statement."""
-    function = facts.structure.function(statement)
-    start = begins(facts, holder.binding)
-    for other, bindings in function.bound.items():
-        for binding in bindings:
-            if isinstance(binding, ast.Assign) and start < begins(facts, binding) <= begins(facts, statement):
-                if _root(facts, binding.value) == holder.name and reads_after(facts, statement, other):
-                    yield other
+    first, last = begins(facts, holder.binding), begins(facts, statement)
+    for other, binding in _views(facts, facts.structure.function(statement)).get(holder.name, ()):
+        if first < begins(facts, binding) <= last and reads_after(facts, statement, other):
+            yield other
+
+
+def _views(facts: FileFacts, function: Function) -> dict[str, list[tuple[str, ast.Assign]]]:
+    """The names bound to a view of each name, remembered."""
+    table = facts.project.memory.table(VIEWS)
+    if function not in table:
+        found: dict[str, list[tuple[str, ast.Assign]]] = {}
+        for other, bindings in function.bound.items():
+            for binding in bindings:
+                if isinstance(binding, ast.Assign) and (root := _root(facts, binding.value)) is not None:
+                    found.setdefault(root, []).append((other, binding))
+        table[function] = found
+    return table[function]
 
 
 def _root(facts: FileFacts, node: ast.expr) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import enum
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 MAX_READING_HOPS = 2
 MEASURES: Table[ast.stmt, bool] = Table()
 TOLD_BY_REST: Table[ast.stmt, bool | None] = Table()
+MAX_PAIRS = 20_000  # names of a function times calls in it that empty the cache
 COMMENTED_DEL = re.compile(r"#\s*del[ (]\s*([\w, ]+)\)?\s*$")
 
 
@@ -62,13 +64,17 @@ class Idle:
 def idle_calls(facts: FileFacts) -> Iterator[Idle]:
     """The calls of a file that empty the cache for nothing."""
     names = facts.project.reach("empties_cache").names()
-    for call in facts.structure.calls:
-        if last_name(call) not in names or not isinstance(facts.structure.parent.get(call), ast.Expr):
+    calls = [call for call in facts.structure.calls if last_name(call) in names]
+    asked = Counter(facts.structure.function(call) for call in calls)
+    for call in calls:
+        function = facts.structure.function(call)
+        if len(function.bound) * asked[function] > MAX_PAIRS:
+            continue  # whether each of its names is still held at each of the calls is too much to ask
+        if not isinstance(facts.structure.parent.get(call), ast.Expr):
             continue
         found = cleanup(facts, call)
         if found is None or not found.empties or found.collects:
             continue
-        function = facts.structure.function(call)
         if helper(facts, function):
             continue  # its callers are asked
         idle = _judge(facts, found, function)
