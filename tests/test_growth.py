@@ -88,6 +88,67 @@ def calls(shape: Callable[[int], str], n: int) -> int:
 
 
 SHAPES = (tries, deletions, repeated, emptied, measured, left, conditions, rebound, hooks, chained)
+KINDS = {
+    "step": """
+class T{i}:
+    def __init__(self):
+        self.model = nn.Linear(3, 3)
+    def training_step(self, x):
+        self.out = self.model(x)
+        self.out.sum().backward()
+    def fit(self, loader):
+        for x in loader:
+            self.training_step(x)
+""",
+    "plain": """
+class P{i}:
+    def __init__(self):
+        self.mask = torch.zeros(3, 3, device="cuda")
+        self.model = nn.Linear(3, 3)
+    def step(self, x):
+        loss = (self.model(x) * self.mask).sum()
+        loss.backward()
+        self.losses.append(loss)
+        self.last = loss
+    def reset(self):
+        self.losses = []
+    def run(self, loader):
+        for x in loader:
+            self.step(x)
+""",
+    "hooked": """
+class K{i}(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lin = nn.Linear(3, 3)
+        self.acts = []
+        self.lin.register_forward_hook(self.keep)
+    def keep(self, module, given, out):
+        self.acts.append(out)
+def train{i}(loader):
+    net = K{i}()
+    for x in loader:
+        net(x).sum().backward()
+""",
+    "evaluated": """
+def ev{i}(loader):
+    model = nn.Linear(3, 3)
+    model.eval()
+    total = 0
+    for x in loader:
+        total += model(x).sum().item()
+    return total
+""",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_so_it_does_with_many_findings_in_one_file(kind: str) -> None:
+    def shape(n: int) -> str:
+        return HEAD + "".join(KINDS[kind].replace("{i}", str(i)) for i in range(n))
+
+    calls(shape, 1)
+    assert calls(shape, 4 * FEW) < MOST * calls(shape, FEW)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
