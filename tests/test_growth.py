@@ -181,6 +181,18 @@ def test_more_names_and_calls_than_can_be_paired_are_not_judged(monkeypatch: pyt
     assert found() == []
 
 
+def test_each_name_at_each_call_is_asked_for_once() -> None:
+    """Which of many names are still held at each of many calls is a square, but it must not be a cube."""
+
+    def read_at_the_end(n: int) -> str:
+        held = "    y{i} = torch.zeros(3, device='cuda')\n    torch.cuda.empty_cache()\n"
+        names = ", ".join(f"y{i}" for i in range(n))
+        return HEAD + "def f():\n" + "".join(held.replace("{i}", str(i)) for i in range(n)) + f"    g({names})\n"
+
+    calls(read_at_the_end, 1)
+    assert calls(read_at_the_end, 4 * FEW) < 16 * calls(read_at_the_end, FEW)
+
+
 def test_a_line_with_other_characters_is_encoded_once() -> None:
     """Python's parser counts bytes; each of the many nodes of a line is placed by the characters before it."""
     source = Source("wide.py", ("é = 1; " * 50).encode())

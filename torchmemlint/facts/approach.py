@@ -7,7 +7,7 @@ previous pass on the way in, as the next pass on the way out.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MAX_WAYS = 16
 MAX_MET = 4000  # statements and deeds on the way to a statement; five times the most seen in real code
 CARRIED: Table[ast.stmt, tuple[Deed, ...]] = Table()
+LOADS: Table[ast.AST, dict[str, list[ast.Name]]] = Table()
+BINDS: Table[ast.stmt, frozenset[str]] = Table()
 EMPTIED: Table[ast.stmt, ast.Call | None] = Table()
 
 
@@ -208,45 +210,59 @@ def reads_after(facts: FileFacts, statement: ast.stmt, name: str) -> list[ast.Na
         return []
     found: list[ast.Name] = []
     for later in following(facts, statement):
-        found.extend(_loads(later, name))
-        if _binds(later, name):
+        found.extend(_loads(facts, later, name))
+        if name in _binds(facts, later):
             break
     for loop in loops:
-        found.extend(_next_pass(loop, statement, name))
+        found.extend(_next_pass(facts, loop, name))
     return found
 
 
-def _next_pass(loop: ast.For | ast.AsyncFor | ast.While, until: ast.stmt, name: str) -> list[ast.Name]:
+def _next_pass(facts: FileFacts, loop: ast.For | ast.AsyncFor | ast.While, name: str) -> list[ast.Name]:
     found: list[ast.Name] = []
     if isinstance(loop, ast.While):
-        found.extend(_loads(loop.test, name))
+        found.extend(_loads(facts, loop.test, name))
     elif any(isinstance(n, ast.Name) and n.id == name for n in subtree(loop.target)):
         return []
     for inner in loop.body:
-        found.extend(_loads(inner, name))
-        if _binds(inner, name):
+        found.extend(_loads(facts, inner, name))
+        if name in _binds(facts, inner):
             return found
     return found
 
 
-def _loads(node: ast.AST, name: str) -> list[ast.Name]:
-    return [n for n in subtree(node) if isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Load)]
+def _loads(facts: FileFacts, node: ast.AST, name: str) -> Sequence[ast.Name]:
+    """The places in a node that read a name; the node is gone through once for all names."""
+    table = facts.parsed.memory.table(LOADS)
+    if node not in table:
+        found: dict[str, list[ast.Name]] = {}
+        for part in subtree(node):
+            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load):
+                found.setdefault(part.id, []).append(part)
+        table[node] = found
+    return table[node].get(name, ())
 
 
-def _binds(statement: ast.stmt, name: str) -> bool:
-    """Whether a statement certainly gives a name a new meaning, or ends it."""
+def _binds(facts: FileFacts, statement: ast.stmt) -> frozenset[str]:
+    """The names to which a statement certainly gives a new meaning, or which it ends; remembered."""
+    table = facts.parsed.memory.table(BINDS)
+    if statement not in table:
+        table[statement] = frozenset(_bound_by(facts, statement))
+    return table[statement]
+
+
+def _bound_by(facts: FileFacts, statement: ast.stmt) -> Iterator[str]:
     targets: list[ast.expr] = []
     if isinstance(statement, (ast.Assign, ast.Delete)):
         targets = statement.targets
     elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
         targets = [statement.target]
     elif isinstance(statement, (ast.With, ast.AsyncWith)):
-        return any(_binds(inner, name) for inner in statement.body)
-    return any(
-        isinstance(n, ast.Name) and n.id == name and not isinstance(n.ctx, ast.Load)
-        for t in targets
-        for n in subtree(t)
-    )
+        for inner in statement.body:
+            yield from _binds(facts, inner)
+    for node in (node for target in targets for node in subtree(target)):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            yield node.id
 
 
 def captured(function: Function, name: str) -> bool:
