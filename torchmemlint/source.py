@@ -13,9 +13,10 @@ import codecs
 import io
 import re
 import tokenize
+from array import array
 from collections.abc import Iterable
 from functools import cached_property
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Protocol
 
 from torchmemlint.model import Position, Span
@@ -29,6 +30,7 @@ _LONG_IMPORT = re.compile(rb"\b(?:import|from)\b[\w\s.\\\x80-\xff]{2000}")  # on
 _FORMATTED = re.compile(r"[rR]?[fF]")
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")  # what no parser can encode
 _PARTS = re.compile(r"[^\W\d]\w*|[^\w\s\"'\\]")
+_BEGINS = bytes(byte & 0xC0 != 0x80 for byte in range(256))  # UTF-8: whether a character begins with this byte
 MAX_BYTES = 20_000_000
 MAX_PARTS = 500_000
 _DENSE = re.compile(
@@ -238,6 +240,7 @@ class _AstPlaces:
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self._columns: dict[int, array[int]] = {}  # for lines with other characters: how many begin before each byte
 
     def span(self, node: ast.AST) -> Span:
         line, column = getattr(node, "lineno", 1), getattr(node, "col_offset", 0)
@@ -250,4 +253,8 @@ class _AstPlaces:
         text = self._source.lines[line - 1]
         if text.isascii():
             return Position(line, byte_column)
-        return Position(line, len(text.encode("utf-8")[:byte_column].decode("utf-8", "ignore")))
+        if line not in self._columns:
+            begun = accumulate(text.encode("utf-8").translate(_BEGINS), initial=0)
+            self._columns[line] = array("L", begun)
+        known = self._columns[line]
+        return Position(line, known[min(byte_column, len(known) - 1)])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.children import subtree
+from torchmemlint.facts.memory import Table
 from torchmemlint.facts.quiet import is_quiet
 from torchmemlint.facts.reach import is_direct, last_name
 from torchmemlint.facts.structure import Function
@@ -31,6 +32,9 @@ class Cleanup:
     empties: bool
     collects: bool
     inside: tuple[FileFacts, ast.Call] | None = None
+
+
+HELPERS: Table[tuple[Function, int], list[Cleanup] | None] = Table()
 
 
 def cleanup(facts: FileFacts, call: ast.Call, hops: int = 0) -> Cleanup | None:
@@ -53,10 +57,12 @@ def cleanup(facts: FileFacts, call: ast.Call, hops: int = 0) -> Cleanup | None:
 
 
 def helper(facts: FileFacts, function: Function, hops: int = 0) -> list[Cleanup] | None:
-    """The clean-ups in a function that does nothing else; None for any other function."""
-    if function.is_module or function.yields or isinstance(function.node, ast.Lambda):
-        return None
-    return _body(facts, function.body, hops)
+    """The clean-ups in a function that does nothing else, remembered; None for any other function."""
+    table = facts.project.memory.table(HELPERS)
+    if (function, hops) not in table:
+        other = function.is_module or function.yields or isinstance(function.node, ast.Lambda)
+        table[(function, hops)] = None if other else _body(facts, function.body, hops)
+    return table[(function, hops)]
 
 
 def _body(facts: FileFacts, body: Sequence[ast.stmt], hops: int) -> list[Cleanup] | None:

@@ -12,21 +12,23 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.bindings import alias_of, bindings_of, binds_touched, on_host
 from torchmemlint.facts.children import children, subtree
 from torchmemlint.facts.cleanup import cleanup
 from torchmemlint.facts.guards import leaves
 from torchmemlint.facts.library import library
+from torchmemlint.facts.memory import Table
 from torchmemlint.facts.paths import path_of
 from torchmemlint.facts.quiet import LETS_GO, QUIET_RESULTS, is_quiet
 from torchmemlint.facts.reach import last_name
-from torchmemlint.facts.structure import Block, Function
+from torchmemlint.facts.structure import Function
 from torchmemlint.facts.values import Device, Kind, Value
-from torchmemlint.model import Position
 
 if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
 
-TOUCHED = frozenset({Kind.TENSOR, Kind.MODULE, Kind.UNKNOWN, Kind.OBJECT, Kind.CONTAINER, Kind.TUPLE})
+OF_EXPRESSION: Table[ast.expr, tuple[Deed, ...]] = Table()
+DEEDS: Table[tuple[ast.stmt, bool], tuple[Deed, ...]] = Table()
 
 
 class Act(enum.Enum):
@@ -51,10 +53,22 @@ class Deed:
     repeated: bool = False
 
 
-def deeds(facts: FileFacts, statement: ast.stmt, repeated: bool = False) -> Iterator[Deed]:
-    """All deeds of a statement that may be over when it ends."""
-    for deed in _deeds(facts, statement, repeated):
-        yield Deed(deed.act, deed.node, True) if repeated else deed
+def deeds(facts: FileFacts, statement: ast.stmt, repeated: bool = False) -> tuple[Deed, ...]:
+    """All deeds of a statement that may be over when it ends, remembered."""
+    table = facts.project.memory.table(DEEDS)
+    key = (statement, repeated)
+    if key not in table:
+        done = _deeds(facts, statement, repeated)
+        table[key] = tuple(Deed(deed.act, deed.node, True) for deed in done) if repeated else tuple(done)
+    return table[key]
+
+
+def deeds_of(facts: FileFacts, node: ast.expr) -> tuple[Deed, ...]:
+    """All deeds of an expression, remembered."""
+    table = facts.project.memory.table(OF_EXPRESSION)
+    if node not in table:
+        table[node] = tuple(_calls(facts, node))
+    return table[node]
 
 
 def _block(facts: FileFacts, body: Sequence[ast.stmt], repeated: bool) -> Iterator[Deed]:
@@ -121,21 +135,6 @@ def _delete(facts: FileFacts, node: ast.Delete) -> Iterator[Deed]:
         yield Deed(Act.RELEASES, target)
 
 
-def begins(facts: FileFacts, node: ast.AST) -> Position:
-    """Where a node starts: what orders nodes of one file."""
-    return facts.tree.places.span(node).start
-
-
-def alias_of(facts: FileFacts, function: Function, name: str, before: ast.stmt) -> str | None:
-    """Another name of the function that was bound to the same object by plain assignment, and is not deleted itself."""
-    for other, bindings in function.bound.items():
-        for binding in bindings:
-            if isinstance(binding, ast.Assign) and isinstance(binding.value, ast.Name) and binding.value.id == name:
-                if other != name and len(bindings) <= 2 and begins(facts, binding) < begins(facts, before):
-                    return other
-    return None
-
-
 def _binding(facts: FileFacts, target: ast.expr, node: ast.stmt, value: ast.expr, repeated: bool) -> Iterator[Deed]:
     if isinstance(target, (ast.Tuple, ast.List)):
         parts = value.elts if isinstance(value, (ast.Tuple, ast.List)) and len(value.elts) == len(target.elts) else None
@@ -158,7 +157,7 @@ def _stored(facts: FileFacts, target: ast.Attribute | ast.Subscript, value: ast.
         return
     path = path_of(target)
     old = _old_attribute(facts, target, function)
-    if old is not None and _on_host(old):
+    if old is not None and on_host(old):
         return
     if path is not None or isinstance(target, ast.Attribute):
         yield Deed(Act.REBINDS, target)
@@ -169,12 +168,6 @@ def _old_attribute(facts: FileFacts, target: ast.expr, function: Function) -> Va
         if target.value.id == function.self_name():
             return facts.attribute(function.owner.key, target.attr)
     return None
-
-
-def _on_host(value: Value) -> bool:
-    if value.kind is Kind.TUPLE:
-        return all(map(_on_host, value.parts))
-    return value.kind is Kind.HOST
 
 
 def _empty(node: ast.expr) -> bool:
@@ -212,21 +205,14 @@ def missing(test: ast.expr) -> bool:
 
 def _rebound(facts: FileFacts, target: ast.Name, node: ast.stmt, value: ast.expr, repeated: bool) -> Iterator[Deed]:
     function = facts.structure.function(node)
-    bindings = [b for b in function.bound.get(target.id, ()) if not isinstance(b, ast.arg)]
-    earlier = [
-        b
-        for b in bindings
-        if b is not node and begins(facts, b) < begins(facts, node) and not _exclusive(facts, b, node)
-    ]
+    bindings = bindings_of(facts, function, target.id)
+    earlier, touched = bindings.count(facts, node)
     if not earlier and not repeated and target.id not in function.globals:
-        if facts.value(value).device is Device.HOST and len(bindings) < len(function.bound.get(target.id, ())):
+        if facts.value(value).device is Device.HOST and len(bindings.starts) < len(function.bound.get(target.id, ())):
             yield Deed(Act.REBINDS, target)  # a parameter now means the copy in host memory
         return
-    held = [_held_by(facts, b) for b in (earlier or [node])]
-    if (
-        all(_on_host(h) or h.device is Device.HOST or h.kind not in TOUCHED for h in held)
-        and target.id not in function.globals
-    ):
+    held = touched > 0 if earlier else binds_touched(facts, node)
+    if not held and target.id not in function.globals:
         return
     reads_itself = any(isinstance(n, ast.Name) and n.id == target.id for n in subtree(value))
     if isinstance(value, ast.Constant) and value.value is None:
@@ -235,24 +221,6 @@ def _rebound(facts: FileFacts, target: ast.Name, node: ast.stmt, value: ast.expr
         yield Deed(Act.UPDATES, target)
     else:
         yield Deed(Act.REBINDS, target)
-
-
-def _exclusive(facts: FileFacts, one: ast.AST, other: ast.stmt) -> bool:
-    """Whether two statements stand in different arms of one condition, outside of loops around it."""
-    arms = {
-        place.node: place.block
-        for place in facts.structure.place(one).chain()
-        if place.block in (Block.THEN, Block.ELSE)
-    }
-    for place in facts.structure.place(other).chain():
-        if place.node in arms:
-            return arms[place.node] is not place.block
-    return False
-
-
-def _held_by(facts: FileFacts, binding: ast.AST) -> Value:
-    value = binding.value if isinstance(binding, (ast.Assign, ast.AnnAssign, ast.AugAssign)) else None
-    return facts.value(value) if value is not None else Value()
 
 
 # ---- calls ----------------------------------------------------------------------------------------

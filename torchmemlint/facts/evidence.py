@@ -136,18 +136,15 @@ def _contributors(facts: FileFacts, function: Function, found: dict[str, Value])
     from somewhere, and only the unknown call can have made it.
     """
     carriers = {path for path, value in found.items() if value.carries_graph}
-    assigned: dict[str, list[ast.expr]] = {}
-    for nodes in function.bound.values():
-        for node in nodes:
-            if isinstance(node, ast.Assign):
-                for target in node.targets:
-                    for element, value in _pairs(target, node.value):
-                        if (path := path_of(element)) is not None:
-                            assigned.setdefault(path, []).append(value)
+    assigned = _assigned(function) if carriers else {}
     made: dict[str, Value] = {}
+    walked: set[ast.expr] = set()  # one value may be bound to any number of names
     todo = sorted(carriers)
     while todo:
         for value in assigned.get(todo.pop(), ()):
+            if value in walked:
+                continue
+            walked.add(value)
             for part in subtree(value):
                 path = path_of(part) if isinstance(part, ast.Name) else None
                 if path is None or path in carriers:
@@ -159,6 +156,18 @@ def _contributors(facts: FileFacts, function: Function, found: dict[str, Value])
                     carriers.add(path)
                     todo.append(path)
     return made
+
+
+def _assigned(function: Function) -> dict[str, dict[ast.expr, None]]:
+    """The values assigned to each path, in order; a statement counts once, however many names it binds."""
+    found: dict[str, dict[ast.expr, None]] = {}
+    for node in dict.fromkeys(node for nodes in function.bound.values() for node in nodes):
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                for element, value in _pairs(target, node.value):
+                    if (path := path_of(element)) is not None:
+                        found.setdefault(path, {})[value] = None
+    return found
 
 
 def _unknown_call(facts: FileFacts, node: ast.expr, function: Function) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 
+from torchmemlint.facts.bindings import LastValues
 from torchmemlint.facts.heat import HeatMap
 from torchmemlint.facts.infer import Environment, Evaluation
 from torchmemlint.facts.library import TENSOR_ONLY_METHODS, Signature, library
@@ -41,6 +42,7 @@ class FileFacts:
         self._lineages: dict[Class, Sequence[Base]] = {}
         self._instances: dict[Class, Value] = {}
         self._attributes: dict[tuple[Class, str], Value] = {}
+        self._last_values: dict[Function, LastValues] = {}
         self.heat = HeatMap(self)
         for owner in self.structure.classes:
             project.classes[owner.key] = (self, owner)
@@ -52,6 +54,7 @@ class FileFacts:
         self._bases.clear()
         self._lineages.clear()
         self._attributes.clear()
+        self._last_values.clear()
         self._definitions.clear()
         self.heat.forget()
 
@@ -249,16 +252,12 @@ class FileFacts:
 
     def value_before(self, target: ast.expr, statement: ast.stmt) -> Value:
         """The last value bound to a target's path in its function; what a `del` drops."""
-        path = path_of(target)
         function = self.structure.function(statement)
         values = self.evaluation(function).values
-        found = UNKNOWN
-        for node in values:
-            if node is target:
-                break
-            if isinstance(node, (ast.Name, ast.Attribute)) and path_of(node) == path:
-                found = values[node]
-        return found
+        known = self._last_values.get(function)
+        if known is None or known.size != len(values):
+            known = self._last_values[function] = LastValues(values)
+        return known.before(target)
 
     # ---- calls ------------------------------------------------------------------------------------
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import enum
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.children import subtree
+from torchmemlint.facts.memory import Table
 from torchmemlint.facts.structure import Block, Class, Function, Place
 
 if TYPE_CHECKING:
@@ -45,6 +47,17 @@ class Guard:
     negated: bool = False
 
 
+@dataclass(frozen=True)
+class Turns:
+    """The statements of a block that may leave it, by where they stand: conditions whose body leaves, and exits."""
+
+    ifs: list[int]
+    exits: list[int]
+
+
+TURNS: Table[ast.stmt, Turns] = Table()  # by the first statement of the block
+
+
 def guards(facts: FileFacts, node: ast.AST, until: ast.AST | None) -> list[Guard]:
     """Conditions between a node and the block owned by `until` (a loop), or its whole function for None."""
     found: list[Guard] = []
@@ -77,21 +90,32 @@ def _in_block(facts: FileFacts, statement: ast.stmt, place: Place, in_loop: bool
     """Guards that stand beside a statement: an `if` before it that leaves, an exit after it."""
     found: list[Guard] = []
     leaving = ast.Continue if in_loop else ast.Return
-    for earlier in facts.structure.before(statement):
-        if (
-            isinstance(earlier, ast.If)
-            and not earlier.orelse
-            and earlier.body
-            and isinstance(earlier.body[-1], leaving)
-        ):
+    block, index = facts.structure.block_of.get(statement, ([], 0))
+    turns = _turns(facts, block)
+    for at in reversed(turns.ifs[: bisect_left(turns.ifs, index)]):
+        earlier = block[at]
+        if isinstance(earlier, ast.If) and isinstance(earlier.body[-1], leaving):
             kind = classify(facts, earlier.test, place.function, negated=True)
             if kind is not GuardKind.DEVICE and not _absent(earlier.test):
                 found.append(Guard(kind, earlier, negated=True))
     if in_loop and place.block is not Block.FUNCTION:
-        for later in facts.structure.after(statement):
-            if isinstance(later, (ast.Return, ast.Raise, ast.Break)):
-                found.append(Guard(GuardKind.EXIT, later))
+        found += [Guard(GuardKind.EXIT, block[at]) for at in turns.exits[bisect_right(turns.exits, index) :]]
     return found
+
+
+def _turns(facts: FileFacts, block: list[ast.stmt]) -> Turns:
+    """Where a block may be left, remembered: it may have any number of statements that ask."""
+    if not block:
+        return Turns([], [])
+    table = facts.parsed.memory.table(TURNS)
+    if block[0] not in table:
+        leaving = (ast.Continue, ast.Return)
+        bare = [(at, s) for at, s in enumerate(block) if isinstance(s, ast.If) and not s.orelse]
+        table[block[0]] = Turns(
+            [at for at, s in bare if isinstance(s.body[-1], leaving)],
+            [at for at, s in enumerate(block) if isinstance(s, (ast.Return, ast.Raise, ast.Break))],
+        )
+    return table[block[0]]
 
 
 def _absent(test: ast.expr) -> bool:

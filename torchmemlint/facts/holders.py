@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.approach import captured, reads_after
+from torchmemlint.facts.bindings import begins
 from torchmemlint.facts.children import subtree
-from torchmemlint.facts.deeds import Act, begins, deeds
+from torchmemlint.facts.deeds import Act, deeds
 from torchmemlint.facts.library import library
+from torchmemlint.facts.memory import Table
 from torchmemlint.facts.structure import Function
+from torchmemlint.facts.uses import uses
 from torchmemlint.facts.values import Device, Kind, Value
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ GROWERS = frozenset(
     {"append", "add", "extend", "insert", "update", "appendleft", "setdefault", "put", "register_buffer"}
 )
 MAKERS = frozenset({"Fresh", "Flows", "Detached", "Graph", "OnDevice", "tuple"})
+
+VIEWS: Table[Function, dict[str, list[tuple[str, ast.Assign]]]] = Table()
 
 
 @dataclass(frozen=True)
@@ -101,13 +106,7 @@ def _last_binding(
 
 def _deleted(facts: FileFacts, function: Function, name: str, since: ast.stmt, until: ast.stmt) -> bool:
     first, last = begins(facts, since), begins(facts, until)
-    return any(
-        isinstance(node, ast.Name)
-        and node.id == name
-        and isinstance(node.ctx, ast.Del)
-        and first < begins(facts, node) < last
-        for node in subtree(function.node)
-    )
+    return any(first < begins(facts, node) < last for node in uses(facts, function).deletions(name))
 
 
 def _bound_value(facts: FileFacts, binding: ast.Assign, name: str) -> Value:
@@ -146,13 +145,9 @@ def _computed_with(facts: FileFacts, function: Function, binding: ast.Assign, na
         return False
     if isinstance(call.func, ast.Attribute) or facts.names.dotted(call.func, function) is not None:
         return False
-    return any(
-        isinstance(node, ast.Name)
-        and node.id == name
-        and begins(facts, node) > begins(facts, binding)
-        and _operand(facts, node)
-        for node in subtree(function.node)
-    )
+    here = begins(facts, binding)
+    found = uses(facts, function).names.get(name, ())
+    return any(begins(facts, node) > here and _operand(facts, node) for node in found)
 
 
 def _operand(facts: FileFacts, node: ast.expr) -> bool:
@@ -176,10 +171,7 @@ def _alias_outlives(facts: FileFacts, function: Function, binding: ast.Assign, s
     """`b = a` where `a` is deleted afterwards: then `b` alone owns the tensor."""
     here = begins(facts, binding)
     origins = [b for b in function.bound.get(source, ()) if isinstance(b, ast.Assign) and begins(facts, b) < here]
-    gone = any(
-        isinstance(n, ast.Name) and n.id == source and isinstance(n.ctx, ast.Del) and begins(facts, n) > here
-        for n in subtree(function.node)
-    )
+    gone = any(begins(facts, node) > here for node in uses(facts, function).deletions(source))
     return gone and len(origins) == 1 and _owned(facts, function, origins[0], source)
 
 
@@ -229,11 +221,7 @@ def _scalar(facts: FileFacts, node: ast.expr) -> bool:
 def _escapes(facts: FileFacts, function: Function, binding: ast.Assign, name: str) -> bool:
     """Whether something else may hold the tensor, or a view of it that is still read, after the name is gone."""
     here = begins(facts, binding)
-    for node in subtree(function.node):
-        if isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load):
-            if begins(facts, node) > here and _kept(facts, node):
-                return True
-    return False
+    return any(begins(facts, node) > here and _kept(facts, node) for node in uses(facts, function).reads(name))
 
 
 def _kept(facts: FileFacts, node: ast.expr) -> bool:
@@ -259,13 +247,23 @@ def _view_is_read(facts: FileFacts, binding: ast.Assign) -> bool:
 
 def live_views(facts: FileFacts, statement: ast.stmt, holder: Holder) -> Iterator[str]:
     """Names bound to the tensor itself or to a view of it that are read after a statement."""
-    function = facts.structure.function(statement)
-    start = begins(facts, holder.binding)
-    for other, bindings in function.bound.items():
-        for binding in bindings:
-            if isinstance(binding, ast.Assign) and start < begins(facts, binding) <= begins(facts, statement):
-                if _root(facts, binding.value) == holder.name and reads_after(facts, statement, other):
-                    yield other
+    first, last = begins(facts, holder.binding), begins(facts, statement)
+    for other, binding in _views(facts, facts.structure.function(statement)).get(holder.name, ()):
+        if first < begins(facts, binding) <= last and reads_after(facts, statement, other):
+            yield other
+
+
+def _views(facts: FileFacts, function: Function) -> dict[str, list[tuple[str, ast.Assign]]]:
+    """The names bound to a view of each name, remembered."""
+    table = facts.project.memory.table(VIEWS)
+    if function not in table:
+        found: dict[str, list[tuple[str, ast.Assign]]] = {}
+        for other, bindings in function.bound.items():
+            for binding in bindings:
+                if isinstance(binding, ast.Assign) and (root := _root(facts, binding.value)) is not None:
+                    found.setdefault(root, []).append((other, binding))
+        table[function] = found
+    return table[function]
 
 
 def _root(facts: FileFacts, node: ast.expr) -> str | None:

@@ -18,6 +18,7 @@ from torchmemlint.facts.library import library
 from torchmemlint.facts.memory import Table
 from torchmemlint.facts.paths import path_of
 from torchmemlint.facts.structure import Function, Structure
+from torchmemlint.facts.uses import uses
 from torchmemlint.facts.values import Grad, Kind
 
 if TYPE_CHECKING:
@@ -133,11 +134,10 @@ def _of_target(facts: FileFacts, function: Function, target: ast.expr) -> Fate:
 def _of_local(facts: FileFacts, function: Function, name: str) -> Fate:
     """A handle (or a list of handles) in a local name: what its uses do."""
     kept = False
-    if any(_removes(node) for node in subtree(function.node)):
+    known = uses(facts, function)
+    if "remove" in known.attributes:
         return Fate.REMOVED
-    for node in subtree(function.node):
-        if not (isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load)):
-            continue
+    for node in known.reads(name):
         parent = facts.structure.parent.get(node)
         above = facts.structure.parent.get(parent) if parent is not None else None
         if isinstance(parent, ast.Attribute) and parent.attr in ADDING and isinstance(above, ast.Call):

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torchmemlint.facts.children import subtree
 from torchmemlint.facts.guards import RARE, GuardKind, guards
 from torchmemlint.facts.hook_bodies import HookBody, Stored, hook_body, lets_go, stored
 from torchmemlint.facts.hook_handles import Fate, Registration, registrations
@@ -18,6 +17,7 @@ from torchmemlint.facts.letting_go import last_part
 from torchmemlint.facts.paths import path_of, root_of
 from torchmemlint.facts.step_routes import repeated_reason
 from torchmemlint.facts.structure import Function
+from torchmemlint.facts.uses import uses
 from torchmemlint.facts.values import Kind, Reason
 from torchmemlint.model import Confidence
 
@@ -143,13 +143,4 @@ def _dies_here(facts: FileFacts, call: ast.Call, function: Function) -> bool:
     made = [b.value for b in bindings if isinstance(b, ast.Assign)]
     if not all(facts.value(value).kind is Kind.MODULE for value in made):
         return False
-    return not any(_leaves(facts, node, root) for node in subtree(function.node))
-
-
-def _leaves(facts: FileFacts, node: ast.AST, name: str) -> bool:
-    """`return model`, `self.model = model`, `yield model`, `model` inside what is returned."""
-    if isinstance(node, (ast.Return, ast.Yield)) and node.value is not None:
-        return any(isinstance(n, ast.Name) and n.id == name for n in subtree(node.value))
-    if isinstance(node, ast.Assign) and not isinstance(node.targets[0], ast.Name):
-        return any(isinstance(n, ast.Name) and n.id == name for n in subtree(node.value))
-    return False
+    return root not in uses(facts, function).leaving

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.approach import following
@@ -198,11 +199,10 @@ def _hands_on(handler: ast.ExceptHandler) -> bool:
 def _again_later(facts: FileFacts, attempt: ast.Try, handler: ast.ExceptHandler, emptying: ast.Call) -> bool:
     """Whether the cache is emptied once more after the handler: behind the attempt, or first in the next pass."""
     statement = facts.structure.statement(emptying)
-    tail = [*following(facts, statement)]
     if any(isinstance(later, (ast.Break, ast.Return, ast.Raise)) for later in facts.structure.after(statement)):
         return False
     inside = {node for inner in handler.body for node in subtree(inner)}
-    outside = [later for later in tail if later not in inside][:2]
+    outside = list(islice((later for later in following(facts, statement) if later not in inside), 2))
     loops = facts.structure.place(attempt).loops()
     if loops and not isinstance(loops[0], ast.comprehension):
         outside += loops[0].body[:2]

@@ -9,18 +9,20 @@ from __future__ import annotations
 import ast
 import enum
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from torchmemlint.facts.approach import Approach, approaches, following
+from torchmemlint.facts.approach import Approach, approaches, following, rest_of_try
 from torchmemlint.facts.children import subtree
 from torchmemlint.facts.cleanup import Cleanup, cleanup, helper
 from torchmemlint.facts.deeds import Act, Deed, act_of, deeds, lazily_built, missing
 from torchmemlint.facts.guards import GuardKind, guards
 from torchmemlint.facts.holders import Holder, holders, live_views
 from torchmemlint.facts.library import library
+from torchmemlint.facts.memory import Table
 from torchmemlint.facts.project import TooManyCallers
 from torchmemlint.facts.reach import last_name
 from torchmemlint.facts.structure import Block, Function
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
 
 MAX_READING_HOPS = 2
+MEASURES: Table[ast.stmt, bool] = Table()
+TOLD_BY_REST: Table[ast.stmt, bool | None] = Table()
+MAX_PAIRS = 20_000  # names of a function times calls in it that empty the cache
 COMMENTED_DEL = re.compile(r"#\s*del[ (]\s*([\w, ]+)\)?\s*$")
 
 
@@ -59,13 +64,17 @@ class Idle:
 def idle_calls(facts: FileFacts) -> Iterator[Idle]:
     """The calls of a file that empty the cache for nothing."""
     names = facts.project.reach("empties_cache").names()
-    for call in facts.structure.calls:
-        if last_name(call) not in names or not isinstance(facts.structure.parent.get(call), ast.Expr):
+    calls = [call for call in facts.structure.calls if last_name(call) in names]
+    asked = Counter(facts.structure.function(call) for call in calls)
+    for call in calls:
+        function = facts.structure.function(call)
+        if len(function.bound) * asked[function] > MAX_PAIRS:
+            continue  # whether each of its names is still held at each of the calls is too much to ask
+        if not isinstance(facts.structure.parent.get(call), ast.Expr):
             continue
         found = cleanup(facts, call)
         if found is None or not found.empties or found.collects:
             continue
-        function = facts.structure.function(call)
         if helper(facts, function):
             continue  # its callers are asked
         idle = _judge(facts, found, function)
@@ -114,8 +123,8 @@ def _nothing_before(
         fits = not since and not _held_back(facts, found.call) and _does_more(facts, function, statement)
         confidence = _first(facts, function) if fits else None  # after `since` it may be another back end's turn
         return Idle(found.call, Form.FIRST, confidence, why=_through(found)) if confidence is not None else None
-    met = [deed for way in ways for deed in (*way.before, *way.carried)]
-    if acts <= {Act.TAKES, Act.COMPUTES} and all(_plain(facts, deed) for deed in met):
+    met = [deed for way in ways for deed in (*way.before, *way.carried)] if acts <= {Act.TAKES, Act.COMPUTES} else []
+    if met and all(_plain(facts, deed) for deed in met):
         taken = tuple(Reason("takes memory", deed.node, facts.relative) for deed in met[:3])
         emptied = tuple(Reason("the cache was emptied here before", call, facts.relative) for call in since[:1])
         return Idle(found.call, Form.TAKEN, Confidence.MEDIUM, why=(*taken, *emptied))
@@ -183,8 +192,9 @@ def _first(facts: FileFacts, function: Function) -> Confidence | None:
         callers = list(facts.project.callers(function, facts))
     except TooManyCallers:
         return Confidence.MEDIUM
-    ways = [way for f, c in callers for way in approaches(f, f.structure.statement(c))]
-    if any(way.handler or (Act.RELEASES in way.acts(carried=False) and _near(way)) for way in ways):
+    found = [approaches(f, f.structure.statement(c)) for f, c in callers]
+    ways = [way for one in found if one is not None for way in one]
+    if None in found or any(way.handler or (Act.RELEASES in way.acts(carried=False) and _near(way)) for way in ways):
         return None
     start = (
         bool(ways)
@@ -210,11 +220,40 @@ def _run_by_tests(facts: FileFacts, function: Function) -> bool:
 
 def _measured_after(facts: FileFacts, statement: ast.stmt) -> bool:
     """Memory is read afterwards, or given to another allocator: the cache is emptied for that."""
-    for later in following(facts, statement):
-        for call in [n for n in subtree(later) if isinstance(n, ast.Call) and n in facts.structure.place_of]:
-            if _reads_memory(facts, call) or last_name(call) in _waking_methods():
-                return True
-    return False
+    while True:
+        told = _told_by_rest(facts, statement)
+        if told is not None:
+            return told
+        place = facts.structure.place(statement)
+        if place.block in (Block.FUNCTION, Block.MODULE, Block.CLASS):
+            return False
+        statement = facts.structure.statement(place.node)
+        if any(_measures(facts, later) for later in rest_of_try(statement, place.block)):
+            return True
+
+
+def _told_by_rest(facts: FileFacts, statement: ast.stmt) -> bool | None:
+    """Whether what follows in the same block measures; None where it goes on behind it. The block is read once."""
+    table = facts.project.memory.table(TOLD_BY_REST)
+    if statement not in table:
+        block, _ = facts.structure.block_of[statement]
+        told: bool | None = None
+        for one in reversed(block):
+            table[one] = told
+            if _measures(facts, one):
+                told = True
+            elif isinstance(one, (ast.Return, ast.Raise)):
+                told = False
+    return table[statement]
+
+
+def _measures(facts: FileFacts, statement: ast.stmt) -> bool:
+    table = facts.project.memory.table(MEASURES)
+    if statement not in table:
+        calls = [n for n in subtree(statement) if isinstance(n, ast.Call) and n in facts.structure.place_of]
+        waking = _waking_methods()
+        table[statement] = any(_reads_memory(facts, call) or last_name(call) in waking for call in calls)
+    return table[statement]
 
 
 def _reads_memory(facts: FileFacts, call: ast.Call, depth: int = 0) -> bool:

@@ -6,12 +6,11 @@ A loop over such bodies is a loop over experiments, not over steps. May not look
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.children import subtree
 from torchmemlint.facts.evidence import evidence
-from torchmemlint.facts.paths import path_of
+from torchmemlint.facts.loop_contents import loops_of
 from torchmemlint.facts.structure import Function, LoopNode
 from torchmemlint.facts.values import Kind
 
@@ -24,22 +23,12 @@ def builds_run(facts: FileFacts, scope: LoopNode | Function) -> bool:
     function = scope if isinstance(scope, Function) else facts.structure.function(scope)
     if function.is_module and isinstance(scope, Function):
         return False
-    run = {path_of(call.func) for call in function.calls}
-    for name, statement in _bindings(facts, function, scope):
+    loops = loops_of(facts, function)
+    for name, statement in (loops.outside if isinstance(scope, Function) else loops.of(scope)).made:
         kind = _kind(facts, function, name, statement)
-        if kind is Kind.OPTIMIZER or (kind is Kind.MODULE and name in run and not _wraps(facts, statement)):
+        if kind is Kind.OPTIMIZER or (kind is Kind.MODULE and name in loops.called and not _wraps(facts, statement)):
             return True
     return False
-
-
-def _bindings(facts: FileFacts, function: Function, scope: LoopNode | Function) -> Iterator[tuple[str, ast.Assign]]:
-    """Names bound by calls in a scope, outside loops further in."""
-    for name, nodes in function.bound.items():
-        for node in nodes:
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-                loops = facts.structure.place(node).loops()
-                if (not loops) if isinstance(scope, Function) else (bool(loops) and loops[0] is scope):
-                    yield name, node
 
 
 def _kind(facts: FileFacts, function: Function, name: str, statement: ast.Assign) -> Kind:
