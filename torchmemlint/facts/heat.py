@@ -139,9 +139,8 @@ class HeatMap:
         """A tensor certainly made on the device, directly in the body of a counting loop."""
         if isinstance(loop, (ast.While, ast.comprehension)) or not _counts(loop.iter):
             return None
-        for call in self._facts.structure.function(loop).calls:
-            around = self._loops_around(call)
-            if around and around[0] is loop and not self._in_handler(call, loop):
+        for call in self._facts.structure.inside(loop).calls:
+            if self._loops_around(call)[0] is loop and not self._in_handler(call, loop):
                 value = self._facts.value(call)
                 if value.is_tensor and value.device is Device.ACCELERATOR:
                     return call
@@ -149,24 +148,22 @@ class HeatMap:
 
     def _works(self, loop: LoopNode) -> bool:
         """Whether the body makes tensors at all."""
-        inside = [call for call in self._facts.structure.function(loop).calls if loop in self._loops_around(call)]
+        inside = self._facts.structure.inside(loop).calls
         return any(self._facts.value(call).is_tensor or self.pulse_of_call(call).forwards for call in inside)
 
     def _body(self, loop: LoopNode) -> tuple[ast.AST | None, ast.AST | None, bool]:
         """What the body does directly: trains, runs modules; and whether a hot loop is inside."""
-        function = self._facts.structure.function(loop)
+        inside = self._facts.structure.inside(loop)
         trains: ast.AST | None = None
         forwards: ast.AST | None = None
         inner = False
-        for other in function.loops:
-            if other is not loop and loop in self._loops_around(other):
-                inner = inner or self.of(other).heat in (Heat.HOT, Heat.WARM)
-        for call in function.calls:
-            around = self._loops_around(call)
-            if not around or loop not in around or self._in_handler(call, loop):
+        for other in inside.loops:
+            inner = inner or self.of(other).heat in (Heat.HOT, Heat.WARM)
+        for call in inside.calls:
+            if self._in_handler(call, loop):
                 continue
             pulse = self.pulse_of_call(call)
-            if around[0] is loop:
+            if self._loops_around(call)[0] is loop:
                 trains = trains or pulse.trains
                 forwards = forwards or pulse.forwards
             inner = inner or pulse.loops

@@ -6,11 +6,11 @@ A loop over such bodies is a loop over experiments, not over steps. May not look
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.children import subtree
 from torchmemlint.facts.evidence import evidence
+from torchmemlint.facts.memory import Table
 from torchmemlint.facts.paths import path_of
 from torchmemlint.facts.structure import Function, LoopNode
 from torchmemlint.facts.values import Kind
@@ -19,27 +19,43 @@ if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
 
 
+MADE: Table[Function, dict[LoopNode | None, list[tuple[str, ast.Assign]]]] = Table()
+CALLED: Table[Function, frozenset[str | None]] = Table()
+
+
 def builds_run(facts: FileFacts, scope: LoopNode | Function) -> bool:
     """Whether a scope directly binds a name to a newly made optimizer, or to a newly made module it then runs."""
     function = scope if isinstance(scope, Function) else facts.structure.function(scope)
     if function.is_module and isinstance(scope, Function):
         return False
-    run = {path_of(call.func) for call in function.calls}
-    for name, statement in _bindings(facts, function, scope):
+    run = _called(facts, function)
+    for name, statement in _bindings(facts, function).get(None if isinstance(scope, Function) else scope, ()):
         kind = _kind(facts, function, name, statement)
         if kind is Kind.OPTIMIZER or (kind is Kind.MODULE and name in run and not _wraps(facts, statement)):
             return True
     return False
 
 
-def _bindings(facts: FileFacts, function: Function, scope: LoopNode | Function) -> Iterator[tuple[str, ast.Assign]]:
-    """Names bound by calls in a scope, outside loops further in."""
-    for name, nodes in function.bound.items():
-        for node in nodes:
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-                loops = facts.structure.place(node).loops()
-                if (not loops) if isinstance(scope, Function) else (bool(loops) and loops[0] is scope):
-                    yield name, node
+def _called(facts: FileFacts, function: Function) -> frozenset[str | None]:
+    """The paths that a function calls."""
+    table = facts.parsed.memory.table(CALLED)
+    if function not in table:
+        table[function] = frozenset(path_of(call.func) for call in function.calls)
+    return table[function]
+
+
+def _bindings(facts: FileFacts, function: Function) -> dict[LoopNode | None, list[tuple[str, ast.Assign]]]:
+    """Names that a function binds by calls, under the innermost loop that the statement stands in."""
+    table = facts.parsed.memory.table(MADE)
+    if function not in table:
+        found: dict[LoopNode | None, list[tuple[str, ast.Assign]]] = {}
+        for name, nodes in function.bound.items():
+            for node in nodes:
+                if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+                    loops = facts.structure.place(node).loops()
+                    found.setdefault(loops[0] if loops else None, []).append((name, node))
+        table[function] = found
+    return table[function]
 
 
 def _kind(facts: FileFacts, function: Function, name: str, statement: ast.Assign) -> Kind:
