@@ -56,6 +56,18 @@ def lists_of_one_loop(many: int) -> str:
     return f"def train(loader, model: nn.Module):\n{lists}    for x in loader:\n{body}        y0.backward()\n"
 
 
+@shape
+def guards_in_one_loop(many: int) -> str:
+    body = "        with torch.no_grad():\n            y = model(x)\n        z = model(x).argmax().item()\n"
+    return "def test(loader, model: nn.Module):\n    model.eval()\n    for x in loader:\n" + body * many
+
+
+@shape
+def loops_in_one_loop(many: int) -> str:
+    body = "        for x in batches:\n            z = model(x).argmax().item()\n"
+    return "def test(loader, model: nn.Module):\n    model.eval()\n    for batches in loader:\n" + body * many
+
+
 def calls_to_lint(text: str) -> int:
     """How many functions are called to lint a program."""
     source, rules, project = Source("many.py", (HEAD + text).encode()), load_rules(), Project()
