@@ -68,6 +68,13 @@ def loops_in_one_loop(many: int) -> str:
     return "def test(loader, model: nn.Module):\n    model.eval()\n    for batches in loader:\n" + body * many
 
 
+@shape
+def classes_in_a_line(many: int) -> str:
+    first = "class A0(nn.Module):\n    def forward(self, x):\n        return x * 2\n"
+    body = "    def forward(self, x):\n        self.last = super().forward(x)\n        return self.last\n"
+    return first + "".join(f"class A{i}(A{i - 1}):\n{body}" for i in range(1, many))
+
+
 def calls_to_lint(text: str) -> int:
     """How many functions are called to lint a program."""
     source, rules, project = Source("many.py", (HEAD + text).encode()), load_rules(), Project()
