@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import ast
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.back_propagation import (
-    COLLECTING,
     back_propagated,
     backwards,
-    derived,
     freed_in,
-    kept_paths,
-    read_paths,
-    retains,
 )
 from torchmemlint.facts.caller_mode import effective_mode
 from torchmemlint.facts.children import subtree
+from torchmemlint.facts.derivation import COLLECTING, derived, kept_paths, read_paths
 from torchmemlint.facts.grad_mode import GradMode, mode_at
 from torchmemlint.facts.heat import Heat
+from torchmemlint.facts.memory import Table
 from torchmemlint.facts.paths import path_of
 from torchmemlint.facts.structure import Function, LoopNode
 from torchmemlint.facts.values import Grad, Kind, Reason, Value, tensor
@@ -66,6 +63,25 @@ class Kept:
         freed = self.fate is Fate.FREED and not self.retained
         what = "graph nodes pile up in host memory" if freed else "activations pile up on the device"
         return f"{what} until it is reset" if self.window else what
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """What some statements start afresh: by itself, or with the name that it hangs on."""
+
+    paths: frozenset[str]
+    roots: frozenset[str]
+
+    def holds(self, path: str) -> bool:
+        return path in self.paths or _root(path) in self.roots
+
+
+EACH_PASS: Table[LoopNode, _Begun] = Table()
+SOME_PASSES: Table[LoopNode, _Begun] = Table()
+BOUNDED: Table[Function, frozenset[str]] = Table()
+EVALUATES: Table[Function, bool] = Table()
+LENT: Table[Function, dict[str, list[str | None]]] = Table()
+GIVEN_OUT: Table[Function, frozenset[str]] = Table()
 
 
 def sums(facts: FileFacts) -> Iterator[Kept]:
@@ -172,8 +188,8 @@ def _judge(facts: FileFacts, statement: ast.stmt, target: ast.expr, added: ast.e
             return
         if heat.heat is Heat.WARM and (_handed_on(facts, function, path) or not _evaluates(facts, function)):
             return
-    retained = any(retains(call) for call in backwards(facts, loop))
-    window = _reset_inside(loop, path)
+    retained = backwards(facts, loop).retains
+    window = _reset_inside(facts, loop, path)
     fate = Fate.FREED if freed else Fate.HELD
     yield Kept(statement, target, added, value, heat.why, fate, retained, _strong(value) and not window, window)
 
@@ -206,18 +222,20 @@ def _bound_each_pass(facts: FileFacts, loop: LoopNode, path: str, function: Func
     targets = [loop.target] if isinstance(loop, (ast.For, ast.AsyncFor)) else []
     if any(isinstance(n, ast.Name) and n.id == root for t in targets for n in subtree(t)):
         return True
-    body = [] if isinstance(loop, ast.comprehension) else loop.body
-    return any(_binds(statement, path, root) for statement in _unconditional(body))
+    table = facts.parsed.memory.table(EACH_PASS)
+    if loop not in table:
+        table[loop] = _begun([] if isinstance(loop, ast.comprehension) else _unconditional(loop.body))
+    return table[loop].holds(path)
 
 
-def _reset_inside(loop: LoopNode, path: str) -> bool:
+def _reset_inside(facts: FileFacts, loop: LoopNode, path: str) -> bool:
     """Whether some statement of the loop starts the target afresh, on some passes."""
-    body = [] if isinstance(loop, ast.comprehension) else loop.body
-    return any(
-        isinstance(node, ast.stmt) and _binds(node, path, _root(path))
-        for statement in body
-        for node in subtree(statement)
-    )
+    table = facts.parsed.memory.table(SOME_PASSES)
+    if loop not in table:
+        body = [] if isinstance(loop, ast.comprehension) else loop.body
+        nodes = (node for statement in body for node in subtree(statement))
+        table[loop] = _begun(node for node in nodes if isinstance(node, ast.stmt))
+    return table[loop].holds(path)
 
 
 def _root(path: str) -> str:
@@ -231,20 +249,27 @@ def _unconditional(body: list[ast.stmt]) -> Iterator[ast.stmt]:
             yield from _unconditional(statement.body)
 
 
-def _binds(statement: ast.stmt, path: str, root: str) -> bool:
-    if isinstance(statement, ast.Assign) and _sum(statement) is None:
-        bound = {p for target in statement.targets for p in _target_paths(target)}
-        return path in bound or root in bound
-    if isinstance(statement, ast.AnnAssign) and statement.value is not None:
-        return path_of(statement.target) in (path, root)
-    if isinstance(statement, (ast.With, ast.AsyncWith)):
-        return any(
-            item.optional_vars is not None and root in _target_paths(item.optional_vars) for item in statement.items
-        )
-    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
-        func = statement.value.func
-        return isinstance(func, ast.Attribute) and func.attr in ("clear", "zero_") and path_of(func.value) == path
-    return False
+def _begun(statements: Iterable[ast.stmt]) -> _Begun:
+    paths: set[str] = set()
+    roots: set[str] = set()
+    for statement in statements:
+        if isinstance(statement, ast.Assign) and _sum(statement) is None:
+            bound = {p for target in statement.targets for p in _target_paths(target)}
+            paths |= bound
+            roots |= bound
+        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+            bound = _target_paths(statement.target)
+            paths |= bound
+            roots |= bound
+        elif isinstance(statement, (ast.With, ast.AsyncWith)):
+            names = [item.optional_vars for item in statement.items if item.optional_vars is not None]
+            roots |= {p for name in names for p in _target_paths(name)}
+        elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+            func = statement.value.func
+            if isinstance(func, ast.Attribute) and func.attr in ("clear", "zero_"):
+                path = path_of(func.value)
+                paths |= {path} if path is not None else set()
+    return _Begun(frozenset(paths), frozenset(roots))
 
 
 def _target_paths(target: ast.expr) -> set[str]:
@@ -256,34 +281,49 @@ def _target_paths(target: ast.expr) -> set[str]:
 
 def _bounded(facts: FileFacts, function: Function, path: str) -> bool:
     """A `deque(maxlen=n)` forgets by itself."""
-    for node in function.bound.get(path, ()):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-            if any(k.arg == "maxlen" for k in node.value.keywords) or len(node.value.args) > 1:
-                return True
-    return False
+    table = facts.parsed.memory.table(BOUNDED)
+    if function not in table:
+        table[function] = frozenset(name for name, nodes in function.bound.items() if any(map(_has_limit, nodes)))
+    return path in table[function]
+
+
+def _has_limit(node: ast.AST) -> bool:
+    if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
+        return False
+    return any(k.arg == "maxlen" for k in node.value.keywords) or len(node.value.args) > 1
 
 
 def _evaluates(facts: FileFacts, function: Function) -> bool:
     """Whether the function puts a module into evaluation mode: its loop of forwards is then no loss being built."""
-    for call in function.calls:
-        if isinstance(call.func, ast.Attribute) and call.func.attr == "eval" and not call.args:
-            if facts.value(call.func.value).kind is Kind.MODULE:
-                return True
-    return False
+    table = facts.project.memory.table(EVALUATES)
+    if function not in table:
+        calls = [call.func for call in function.calls if isinstance(call.func, ast.Attribute) and not call.args]
+        table[function] = any(func.attr == "eval" and facts.value(func.value).kind is Kind.MODULE for func in calls)
+    return table[function]
 
 
 def _handed_on(facts: FileFacts, function: Function, path: str) -> bool:
     """Whether the target goes to code we do not know, which may back-propagate it."""
-    known = derived(function, {path})
-    for call in function.calls:
-        name = facts.names.dotted(call.func, function) or ""
-        if name.startswith(("torch.", "builtins.", "numpy.", "math.")):
-            continue
-        if isinstance(call.func, ast.Attribute) and path_of(call.func.value) in known:
-            continue
-        if any(known & set(kept_paths(argument)) for argument in call.args):
-            return True
-    return False
+    known = derived(facts, function, frozenset({path}))
+    return any(
+        receiver is None or receiver not in known for p in known for receiver in _lent(facts, function).get(p, ())
+    )
+
+
+def _lent(facts: FileFacts, function: Function) -> dict[str, list[str | None]]:
+    """The paths that go to code we do not know, each with what the calls are made on."""
+    table = facts.parsed.memory.table(LENT)
+    if function not in table:
+        found: dict[str, list[str | None]] = {}
+        for call in function.calls:
+            name = facts.names.dotted(call.func, function) or ""
+            if name.startswith(("torch.", "builtins.", "numpy.", "math.")):
+                continue
+            receiver = path_of(call.func.value) if isinstance(call.func, ast.Attribute) else None
+            for path in {p for argument in call.args for p in kept_paths(argument)}:
+                found.setdefault(path, []).append(receiver)
+        table[function] = found
+    return table[function]
 
 
 def _over_loader(facts: FileFacts, loop: LoopNode) -> bool:
@@ -294,11 +334,13 @@ def _escapes(facts: FileFacts, function: Function, path: str) -> bool:
     """Whether the target, or what is computed from it with its graph, leaves the function."""
     if "." in path:
         return True
-    known = derived(function, {path})
-    for node in (n for s in function.body for n in subtree(s)):
-        if isinstance(node, (ast.Return, ast.Yield)) and node.value is not None and known & set(kept_paths(node.value)):
-            return True
-    return bool(known & {p for p in known if "." in p}) or path in function.globals
+    known = derived(facts, function, frozenset({path}))
+    table = facts.parsed.memory.table(GIVEN_OUT)
+    if function not in table:
+        nodes = (node for statement in function.body for node in subtree(statement))
+        given = [node.value for node in nodes if isinstance(node, (ast.Return, ast.Yield)) and node.value is not None]
+        table[function] = frozenset(p for value in given for p in kept_paths(value))
+    return not known.isdisjoint(table[function]) or any("." in p for p in known) or path in function.globals
 
 
 # ---- through a method's parameter -----------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a function back-propagates, and which names hold values computed from which.
+"""What a function back-propagates, and whether a value is part of it.
 
 May not know what is done with the answer.
 """
@@ -6,26 +6,41 @@ May not know what is done with the answer.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torchmemlint.facts.children import children, subtree
-from torchmemlint.facts.paths import path_of, target_paths
+from torchmemlint.facts.derivation import derived, kept_paths, read_paths
+from torchmemlint.facts.memory import Table
 from torchmemlint.facts.structure import Function, LoopNode
 
 if TYPE_CHECKING:
     from torchmemlint.facts.file_facts import FileFacts
 
-COLLECTING = frozenset({"append", "appendleft", "add", "insert", "extend"})
+
+@dataclass(frozen=True)
+class Backwards:
+    """The calls of backward in a loop or function: the paths that they start from, and whether one keeps its graph."""
+
+    sources: frozenset[str]
+    retains: bool
 
 
-def backwards(facts: FileFacts, scope: LoopNode | Function) -> list[ast.Call]:
-    """Calls of backward in a loop, or anywhere in a function."""
-    function = scope if isinstance(scope, Function) else facts.structure.function(scope)
-    found = [c for f in (function, *function.inner) for c in f.calls if is_backward(facts, c)]
-    if isinstance(scope, Function):
-        return found
-    return [call for call in found if scope in facts.structure.place(call).loops()]
+BACKWARDS: Table[LoopNode | Function, Backwards] = Table()
+HANDS_BACK: Table[Function, bool] = Table()
+
+
+def backwards(facts: FileFacts, scope: LoopNode | Function) -> Backwards:
+    """What is back-propagated in a loop, or anywhere in a function."""
+    table = facts.parsed.memory.table(BACKWARDS)
+    if scope not in table:
+        if isinstance(scope, Function):
+            calls = [call for function in (scope, *scope.inner) for call in function.calls]
+        else:
+            calls = facts.structure.inside(scope).calls
+        found = [call for call in calls if is_backward(facts, call)]
+        sources = frozenset(path for call in found for path in sources_of(call))
+        table[scope] = Backwards(sources, any(retains(call) for call in found))
+    return table[scope]
 
 
 def is_backward(facts: FileFacts, call: ast.Call) -> bool:
@@ -56,68 +71,17 @@ def sources_of(call: ast.Call) -> set[str]:
 
 def back_propagated(facts: FileFacts, function: Function, path: str) -> bool:
     """Whether the target, or anything computed from it, is back-propagated."""
-    return bool(derived(function, {path}) & set().union(*(sources_of(c) for c in backwards(facts, function)), set()))
-
-
-def derived(function: Function, start: set[str]) -> set[str]:
-    """Paths that hold values computed from these paths, through the function's assignments."""
-    known = set(start)
-    statements = [n for s in function.body for n in subtree(s)]
-    for _ in range(3):
-        before = len(known)
-        for node in statements:
-            if isinstance(node, (ast.Assign, ast.AugAssign)):
-                if known & set(kept_paths(node.value)):
-                    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                    known |= {p for target in targets for p in set(target_paths(target))}
-            elif isinstance(node, ast.For) and known & set(kept_paths(node.iter)):
-                known |= set(target_paths(node.target))
-            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in COLLECTING:
-                if any(known & set(kept_paths(a)) for a in node.args) and (p := path_of(node.func.value)) is not None:
-                    known.add(p)
-        if len(known) == before:
-            break
-    return known
-
-
-def read_paths(node: ast.AST) -> Iterator[str]:
-    """All paths read in an expression, with their prefixes."""
-    for part in subtree(node):
-        if isinstance(part, (ast.Name, ast.Attribute, ast.Subscript)):
-            path = path_of(part)
-            if path is not None:
-                yield path
-
-
-def kept_paths(node: ast.AST) -> Iterator[str]:
-    """Paths whose graph survives in an expression: what is under `.item()` or `.detach()` does not."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-        if node.func.attr in ("item", "detach", "tolist", "numpy") or node.func.attr in COLLECTING:
-            return
-    if (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and node.func.id in ("float", "int", "len", "print")
-    ):
-        return
-    if isinstance(node, ast.Compare):
-        return
-    if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)):
-        path = path_of(node)
-        if path is not None:
-            yield path
-    for child in children(node):
-        yield from kept_paths(child)
+    return not derived(facts, function, frozenset({path})).isdisjoint(backwards(facts, function).sources)
 
 
 def freed_in(facts: FileFacts, loop: LoopNode, added: ast.expr, statement: ast.stmt) -> bool:
     """Whether the added value's graph is back-propagated in the same loop."""
-    sources = set().union(*(sources_of(call) for call in backwards(facts, loop)), set())
-    mine = set(read_paths(added))
+    sources = backwards(facts, loop).sources
+    mine = frozenset(read_paths(added))
     if mine & sources or (isinstance(added, ast.Call) and _freed_inside(facts, added)):
         return True
     function = facts.structure.function(statement)
-    return bool(sources & derived(function, mine)) or bool(mine & derived(function, sources))
+    return bool(sources & derived(facts, function, mine)) or bool(mine & derived(facts, function, sources))
 
 
 def _freed_inside(facts: FileFacts, call: ast.Call) -> bool:
@@ -125,6 +89,9 @@ def _freed_inside(facts: FileFacts, call: ast.Call) -> bool:
     target = facts.resolve(call)
     if target is None or not isinstance(target[1], Function):
         return False
-    step = target[1]
-    returned = {p for node in step.returns if node.value is not None for p in kept_paths(node.value)}
-    return bool(returned & set().union(*(sources_of(c) for c in backwards(target[0], step)), set()))
+    home, step = target[0], target[1]
+    table = home.parsed.memory.table(HANDS_BACK)
+    if step not in table:
+        returned = {p for node in step.returns if node.value is not None for p in kept_paths(node.value)}
+        table[step] = not returned.isdisjoint(backwards(home, step).sources)
+    return table[step]

@@ -36,6 +36,9 @@ class FileFacts:
         self.module = parsed.structure.name
         self.project = project
         self._evaluations: dict[Function, Evaluation] = {}
+        self._evaluated: set[Function] = set()  # whose evaluation has come to its end
+        self._callees: dict[ast.Call, Definition | None] = {}
+        self._runs: dict[str, dict[Function | Class | None, list[ast.Call]]] = {}
         self._results: dict[tuple[object, ...], Value] = {}
         self._bases: dict[Class, list[Base]] = {}
         self._definitions: dict[str, Definition | None] = {}
@@ -49,13 +52,10 @@ class FileFacts:
 
     def forget(self) -> None:
         """Let go of all that was worked out: the facts and their answers point at each other."""
-        self._evaluations.clear()
-        self._results.clear()
-        self._bases.clear()
-        self._lineages.clear()
-        self._attributes.clear()
-        self._last_values.clear()
-        self._definitions.clear()
+        for held in (self._evaluations, self._evaluated, self._callees, self._runs, self._results, self._attributes):
+            held.clear()
+        for known in (self._bases, self._lineages, self._definitions, self._last_values):
+            known.clear()
         self.heat.forget()
 
     # ---- definitions ------------------------------------------------------------------------------
@@ -209,6 +209,7 @@ class FileFacts:
         if function not in self._evaluations:
             self._evaluations[function] = evaluation = Evaluation(self, function, {}, 0)
             evaluation.run()
+            self._evaluated.add(function)
         return self._evaluations[function]
 
     def result_of(self, function: Function, given: Environment, depth: int) -> Value:
@@ -317,13 +318,17 @@ class FileFacts:
 
     def resolve(self, call: ast.Call) -> Definition | None:
         """The project's function or class that a call runs, wherever the call stands."""
-        function = self.structure.function(call)
-        plain = self._plain_callee(call.func, function)
-        if plain is not None:
-            return plain
-        values = self.evaluation(function).values
-        receiver = values.get(call.func.value) if isinstance(call.func, ast.Attribute) else None
-        return self.callee(call, function, receiver, values.get(call.func, UNKNOWN))
+        if call not in self._callees:
+            function = self.structure.function(call)
+            found = self._plain_callee(call.func, function)
+            if found is None:
+                values = self.evaluation(function).values
+                receiver = values.get(call.func.value) if isinstance(call.func, ast.Attribute) else None
+                found = self.callee(call, function, receiver, values.get(call.func, UNKNOWN))
+                if function not in self._evaluated:
+                    return found  # as far as is known by now: we are in the middle of it
+            self._callees[call] = found
+        return self._callees[call]
 
     def _plain_callee(self, func: ast.expr, function: Function) -> Definition | None:
         """What `f()` and `self.f()` run, without evaluating anything: most calls are like that."""
@@ -358,16 +363,21 @@ class FileFacts:
         return signature.effects if signature is not None else frozenset()
 
     def calls_to(self, function: Function, name: str) -> Iterator[tuple[FileFacts, ast.Call]]:
-        """The calls of this file that run a function."""
-        for call in self.calls_named.get(name, ()):
-            found = self.resolve(call)
-            if found is None:
-                continue
-            target = found[1]
-            if isinstance(target, Class):
-                target = target.methods.get("__init__", target)
-            if target is function:
-                yield self, call
+        """The calls of this file that run a function; sorted by what they run once that is known of all of them."""
+        if name in self._runs:
+            yield from ((self, call) for call in self._runs[name].get(function, ()))
+            return
+        calls = self.calls_named.get(name, ())
+        yield from ((self, call) for call in calls if self._run_by(call) is function)
+        if all(call in self._callees for call in calls):
+            self._runs[name] = {}
+            for call in calls:
+                self._runs[name].setdefault(self._run_by(call), []).append(call)
+
+    def _run_by(self, call: ast.Call) -> Function | Class | None:
+        found = self.resolve(call)
+        target = found[1] if found is not None else None
+        return target.methods.get("__init__", target) if isinstance(target, Class) else target
 
     @property
     def calls_named(self) -> dict[str, list[ast.Call]]:

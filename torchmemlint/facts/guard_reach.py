@@ -10,6 +10,7 @@ import ast
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
+from torchmemlint.facts.children import children
 from torchmemlint.facts.memory import Table
 from torchmemlint.facts.quiet import is_quiet
 from torchmemlint.facts.structure import Class, Function
@@ -24,25 +25,46 @@ TRAINING_WORDS = frozenset({"backward", "fit", "learn", "minimize", "optimize", 
 HANDS_OVER = (ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFor, ast.AsyncWith)
 MAX_DEPTH = 3
 TRAINS: Table[tuple[Function, bool], bool] = Table()
+HANDING_OVER: Table[ast.AST, bool] = Table()
+CALLS: Table[ast.stmt, dict[ast.Call, None]] = Table()
 
 
-def hands_over(node: ast.AST) -> bool:
+def hands_over(facts: FileFacts, node: ast.AST) -> bool:
     """Whether other code may run while this does."""
-    return any(isinstance(part, HANDS_OVER) for part in _here(node)) or isinstance(node, HANDS_OVER)
+    table = facts.parsed.memory.table(HANDING_OVER)
+    if node not in table:
+        table[node] = isinstance(node, HANDS_OVER) or any(isinstance(part, HANDS_OVER) for part in _here(node))
+    return table[node]
 
 
-def may_train_besides(facts: FileFacts, loop: ast.stmt, inside: ast.stmt, wanted: Collection[ast.Call]) -> bool:
-    """Whether a loop may train by other calls than these.
+class Besides:
+    """What loops do besides the calls that a guard is for, each loop looked at once."""
 
-    Around another loop (`inside`) every call must be known; a loop by itself is suspected only of calls that are
-    named after training.
-    """
-    nested = isinstance(inside, (ast.For, ast.While))
-    known = set(_here(inside)) if nested else set()
-    return any(
-        isinstance(node, ast.Call) and node not in wanted and node not in known and _may_train(facts, node, nested, 0)
-        for node in _here(loop)
-    )
+    def __init__(self, facts: FileFacts, wanted: Collection[ast.Call]) -> None:
+        self._facts = facts
+        self._wanted = wanted
+        self._answers: dict[tuple[ast.stmt, ast.stmt | None], bool] = {}
+        self._each: dict[tuple[ast.Call, bool], bool] = {}
+
+    def may_train(self, loop: ast.stmt, inside: ast.stmt) -> bool:
+        """Whether a loop may train by other calls.
+
+        Around another loop (`inside`) every call must be known; a loop by itself is suspected only of calls that are
+        named after training.
+        """
+        nested = isinstance(inside, (ast.For, ast.While))
+        key = loop, inside if nested else None
+        if key not in self._answers:
+            known = _calls(self._facts, inside) if nested else {}
+            others = (c for c in _calls(self._facts, loop) if c not in self._wanted and c not in known)
+            self._answers[key] = any(self._trains(call, nested) for call in others)
+        return self._answers[key]
+
+    def _trains(self, call: ast.Call, nested: bool) -> bool:
+        key = call, nested
+        if key not in self._each:
+            self._each[key] = _may_train(self._facts, call, nested, 0)
+        return self._each[key]
 
 
 def is_passive(statement: ast.stmt) -> bool:
@@ -52,12 +74,22 @@ def is_passive(statement: ast.stmt) -> bool:
     return not any(isinstance(node, (ast.Call, ast.BinOp, ast.UnaryOp, *HANDS_OVER)) for node in _here(statement))
 
 
+def _calls(facts: FileFacts, loop: ast.stmt) -> dict[ast.Call, None]:
+    """The calls that run when a loop runs, in order."""
+    table = facts.parsed.memory.table(CALLS)
+    if loop not in table:
+        table[loop] = dict.fromkeys(node for node in _here(loop) if isinstance(node, ast.Call))
+    return table[loop]
+
+
 def _here(node: ast.AST) -> Iterator[ast.AST]:
     """What runs when this runs: the bodies of functions that are only defined here do not."""
-    for child in ast.iter_child_nodes(node):
-        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
-            yield child
-            yield from _here(child)
+    left = children(node)[::-1]
+    while left:
+        part = left.pop()
+        if not isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+            yield part
+            left += children(part)[::-1]
 
 
 def _may_train(facts: FileFacts, call: ast.Call, nested: bool, depth: int) -> bool:

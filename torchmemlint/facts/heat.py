@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.children import subtree
-from torchmemlint.facts.loop_contents import Contents, loops_of
 from torchmemlint.facts.memory import Table
 from torchmemlint.facts.runs import builds_run
 from torchmemlint.facts.structure import Block, Function, LoopNode
@@ -140,7 +139,7 @@ class HeatMap:
         """A tensor certainly made on the device, directly in the body of a counting loop."""
         if isinstance(loop, (ast.While, ast.comprehension)) or not _counts(loop.iter):
             return None
-        for call in self._contents(loop).calls:
+        for call in self._facts.structure.inside(loop).calls:
             if self._loops_around(call)[0] is loop and not self._in_handler(call, loop):
                 value = self._facts.value(call)
                 if value.is_tensor and value.device is Device.ACCELERATOR:
@@ -149,18 +148,18 @@ class HeatMap:
 
     def _works(self, loop: LoopNode) -> bool:
         """Whether the body makes tensors at all."""
-        calls = self._contents(loop).calls
-        return any(self._facts.value(call).is_tensor or self.pulse_of_call(call).forwards for call in calls)
+        inside = self._facts.structure.inside(loop).calls
+        return any(self._facts.value(call).is_tensor or self.pulse_of_call(call).forwards for call in inside)
 
     def _body(self, loop: LoopNode) -> tuple[ast.AST | None, ast.AST | None, bool]:
         """What the body does directly: trains, runs modules; and whether a hot loop is inside."""
+        inside = self._facts.structure.inside(loop)
         trains: ast.AST | None = None
         forwards: ast.AST | None = None
         inner = False
-        contents = self._contents(loop)
-        for other in contents.loops:
+        for other in inside.loops:
             inner = inner or self.of(other).heat in (Heat.HOT, Heat.WARM)
-        for call in contents.calls:
+        for call in inside.calls:
             if self._in_handler(call, loop):
                 continue
             pulse = self.pulse_of_call(call)
@@ -169,9 +168,6 @@ class HeatMap:
                 forwards = forwards or pulse.forwards
             inner = inner or pulse.loops
         return trains, forwards, inner
-
-    def _contents(self, loop: LoopNode) -> Contents:
-        return loops_of(self._facts, self._facts.structure.function(loop)).of(loop)
 
     def _loops_around(self, node: ast.AST) -> list[LoopNode]:
         return self._facts.structure.place(node).loops()

@@ -100,6 +100,8 @@ def _is_differentiable_by_trade(facts: FileFacts, function: Function) -> bool:
 
 
 def _verdicts(facts: FileFacts, found: Walk) -> Iterator[_Verdict]:
+    if _legacy(found.function):
+        return
     for origin in found.origins.values():
         if isinstance(origin.node, ast.Call):
             verdict = _judge(facts, found, origin, origin.node)
@@ -110,7 +112,7 @@ def _verdicts(facts: FileFacts, found: Walk) -> Iterator[_Verdict]:
 def _judge(facts: FileFacts, found: Walk, origin: Origin, call: ast.Call) -> _Verdict | None:
     """Whether the graph of one forward is needless, and how sure that is."""
     evaluates = origin.modes == switches.EVAL
-    if _legacy(facts, found.function) or _has_no_graph(facts, origin, call) or not _unwanted(facts, found, origin):
+    if _has_no_graph(facts, origin, call) or not _unwanted(facts, found, origin):
         return None
     if any(inner.modes == switches.EVAL for _, inner in origin.inner):
         return None  # told where it runs
@@ -241,7 +243,7 @@ def _under(found: Walk, node: ast.AST, condition: switches.Condition, path: str 
     return False
 
 
-def _legacy(facts: FileFacts, function: Function) -> bool:
+def _legacy(function: Function) -> bool:
     """Inputs marked `volatile=True`: written for a torch that switched grad off by them; a rule of its own says so."""
     return any(keyword.arg == "volatile" for call in function.calls for keyword in call.keywords)
 

@@ -56,6 +56,14 @@ class Place:
         return [p.node for p in self.chain() if p.block is Block.LOOP and isinstance(p.node, LOOPS)]
 
 
+@dataclass(frozen=True)
+class Inside:
+    """The loops and calls that stand in the body of a loop, at whatever depth, in source order."""
+
+    loops: list[LoopNode] = field(default_factory=list)
+    calls: list[ast.Call] = field(default_factory=list)
+
+
 @dataclass(eq=False)
 class Class:
     """A class statement."""
@@ -182,6 +190,7 @@ class Structure:
         self.function_of: dict[ast.AST, Function] = {}  # function nodes -> Function
         self.class_of: dict[ast.AST, Class] = {}
         self._statements: dict[Function, list[ast.stmt]] = {}
+        self._inside: dict[Function, dict[LoopNode, Inside]] = {}
 
     def statements(self, function: Function) -> list[ast.stmt]:
         """The statements that a function runs itself, in source order."""
@@ -206,6 +215,20 @@ class Structure:
     def function(self, node: ast.AST) -> Function:
         """The function whose body runs a node."""
         return self.place(node).function
+
+    def inside(self, loop: LoopNode) -> Inside:
+        """What its function runs in the body of a loop."""
+        function = self.function(loop)
+        if function not in self._inside:
+            self._inside[function] = found = {loop: Inside() for loop in function.loops}
+            for other in function.loops:
+                for around in self.place(other).loops():
+                    if around is not other:
+                        found[around].loops.append(other)
+            for call in function.calls:
+                for around in self.place(call).loops():
+                    found[around].calls.append(call)
+        return self._inside[function][loop]
 
     def ancestors(self, node: ast.AST) -> Iterator[ast.AST]:
         """Enclosing nodes, innermost first."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 import ast
 import io
 import tokenize
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from torchmemlint.facts.grad_mode import GradMode, with_mode
-from torchmemlint.facts.guard_reach import hands_over, is_passive, may_train_besides
+from torchmemlint.facts.guard_reach import Besides, hands_over, is_passive
 from torchmemlint.facts.structure import Block, Function, Place
 from torchmemlint.model import Edit, Position, Span
 
@@ -27,25 +27,29 @@ def guard_edits(
 
     None where that is not possible.
     """
-    kept = list(keeps)
     wanted = list(calls)
+    around = {above for node in keeps for above in facts.structure.ancestors(node)}
+    besides = Besides(facts, set(wanted))
     name, imports = _no_grad(facts, facts.structure.function(wanted[0]))
     if name is None or (enabled and "." not in name):
         return ()
     guard = f"{name.rpartition('.')[0]}.set_grad_enabled({enabled})" if enabled else f"{name}()"
     targets: dict[ast.stmt, None] = {}
     for call in wanted:
-        target = _target(facts, call, kept, set(wanted))
-        if target is None or hands_over(target):
+        target = _target(facts, call, around, besides)
+        if target is None or hands_over(facts, target):
             return ()
         targets[target] = None
-    edits = [_wrapped(facts, first, last, guard) for first, last in _ranges(facts, list(targets), kept)]
+    edits = [_wrapped(facts, first, last, guard) for first, last in _ranges(facts, targets, around)]
     done = [edit for edit in edits if edit is not None]
     return (*imports, *done) if len(done) == len(edits) else ()
 
 
-def _target(facts: FileFacts, call: ast.Call, kept: list[ast.AST], wanted: set[ast.Call]) -> ast.stmt | None:
-    """The statement to wrap: the outermost loop around a call that holds nothing to keep, else its own statement."""
+def _target(facts: FileFacts, call: ast.Call, around: Collection[ast.AST], besides: Besides) -> ast.stmt | None:
+    """The statement to wrap: the outermost loop around a call that holds nothing to keep, else its own statement.
+
+    `around` is all that something to keep stands in.
+    """
     structure = facts.structure
     statement = structure.statement(call)
     chosen: ast.stmt = statement
@@ -55,9 +59,7 @@ def _target(facts: FileFacts, call: ast.Call, kept: list[ast.AST], wanted: set[a
         if place.block is Block.WITH and mode_of_block(facts, place) is GradMode.ON:
             break  # grad is switched on again here: the guard belongs inside
         if place.block is Block.LOOP and isinstance(place.node, (ast.For, ast.AsyncFor, ast.While)):
-            if any(place.node in set(structure.ancestors(node)) for node in kept):
-                break
-            if hands_over(place.node) or may_train_besides(facts, place.node, chosen, wanted):
+            if place.node in around or hands_over(facts, place.node) or besides.may_train(place.node, chosen):
                 break
             chosen = place.node
     current: ast.AST = chosen
@@ -65,18 +67,20 @@ def _target(facts: FileFacts, call: ast.Call, kept: list[ast.AST], wanted: set[a
         current = structure.parent.get(current, structure.module)
         while not isinstance(current, (ast.stmt, ast.Module)):
             current = structure.parent.get(current, structure.module)
-        if _switches_on(facts, current) or any(current in structure.ancestors(node) for node in kept):
+        if _switches_on(facts, current) or current in around:
             return None  # a guard out here would not reach the call, or would reach too far
     if not isinstance(current, ast.stmt) or isinstance(current, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         return None
     return current
 
 
-def _ranges(facts: FileFacts, targets: list[ast.stmt], kept: list[ast.AST]) -> list[tuple[ast.stmt, ast.stmt]]:
+def _ranges(
+    facts: FileFacts, targets: Collection[ast.stmt], around: Collection[ast.AST]
+) -> list[tuple[ast.stmt, ast.stmt]]:
     """First and last statements to wrap together: neighbours, and an `if` all of whose branches are to be wrapped."""
     structure = facts.structure
-    raised = {_branching(facts, target, targets, kept): None for target in targets}
-    outermost = [t for t in raised if not any(o is not t and o in set(structure.ancestors(t)) for o in raised)]
+    raised = {_branching(facts, target, targets, around): None for target in targets}
+    outermost = [target for target in raised if not any(above in raised for above in structure.ancestors(target))]
     ranges: list[tuple[ast.stmt, ast.stmt]] = []
     for target in sorted(outermost, key=facts.tree.places.span):
         if ranges:
@@ -90,25 +94,26 @@ def _ranges(facts: FileFacts, targets: list[ast.stmt], kept: list[ast.AST]) -> l
     return ranges
 
 
-def _branching(facts: FileFacts, target: ast.stmt, targets: list[ast.stmt], kept: list[ast.AST]) -> ast.stmt:
+def _branching(
+    facts: FileFacts, target: ast.stmt, targets: Collection[ast.stmt], around: Collection[ast.AST]
+) -> ast.stmt:
     """The outermost `if` statement around one of the targets that has nothing but targets in its branches."""
     structure = facts.structure
     best = target
     for above in structure.ancestors(target):
         if not isinstance(above, ast.If) or not _covered(above, targets):
             break
-        if hands_over(above) or any(above in structure.ancestors(node) for node in kept):
+        if hands_over(facts, above) or above in around:
             break
         if _alone(facts, above):
             best = above
     return best
 
 
-def _covered(node: ast.If, targets: list[ast.stmt]) -> bool:
+def _covered(node: ast.If, targets: Collection[ast.stmt]) -> bool:
     branches = [*node.body, *node.orelse]
     return bool(node.orelse) and all(
-        any(one is target for target in targets) or (isinstance(one, ast.If) and _covered(one, targets))
-        for one in branches
+        one in targets or (isinstance(one, ast.If) and _covered(one, targets)) for one in branches
     )
 
 
