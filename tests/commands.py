@@ -6,11 +6,14 @@ what is flagged.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +50,48 @@ def flake8(*arguments: str, cwd: Path, stand_ins: bool = True, stdin: bytes = b"
 
 def python(code: str, *arguments: str, cwd: Path, stand_ins: bool = False) -> subprocess.CompletedProcess[str]:
     return _run([sys.executable, "-c", code, *arguments], cwd, environment(stand_ins), b"")
+
+
+def interrupted(
+    folder: Path,
+    *flags: str,
+    number: int = signal.SIGINT,
+    send: Callable[[int, int], None] = os.killpg,
+    start: Sequence[str] = ("-m", "torchmemlint"),
+) -> subprocess.CompletedProcess[str]:
+    """What comes of a signal once a file that takes for ever has been begun. Raises TimeoutError if something goes on.
+
+    send   gives it to all processes, as a terminal and `timeout` do, or `os.kill` to the first alone.
+    start  what Python is to run.
+    """
+    command = [sys.executable, *start, *ISOLATED, *flags, "."]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, children too
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=folder, env=environment(), start_new_session=True, **pipes)
+    signal.signal(signal.SIGINT, before)
+    patience = time.monotonic() + 60
+    while not (folder / "asleep").exists() and time.monotonic() < patience:
+        time.sleep(0.05)
+    send(process.pid, number)
+    try:
+        out, said = process.communicate(timeout=20)
+        while _running(process.pid):
+            if time.monotonic() > patience:
+                raise TimeoutError("something was left running")
+            time.sleep(0.05)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    return subprocess.CompletedProcess(command, process.returncode, out, said)
+
+
+def _running(group: int) -> bool:
+    """Whether anything runs in a process group; what helped Python to start processes ends a moment later."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _run(command: Sequence[str], cwd: Path, env: dict[str, str], stdin: bytes) -> subprocess.CompletedProcess[str]:

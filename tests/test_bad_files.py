@@ -35,6 +35,13 @@ def test_what_libcst_cannot_take_is_linted_all_the_same(tmp_path: Path) -> None:
         (b"import torch\nALPHA = (\n", "file cannot be parsed"),
         (b"import torch\nprint 'ALPHA'\n", "file cannot be parsed"),
         (b"import torch\nALPHA\0\n", "file contains a NUL byte"),
+        (
+            "\ufeffimport torch\nALPHA\n".encode("utf-16-le"),
+            "file is in UTF-16, which Python does not read: save it as UTF-8",
+        ),
+        ("\ufeffimport torch\nALPHA\n".encode("utf-16-be"), "file is in UTF-16, "),
+        ("\ufeffimport torch\nALPHA\n".encode("utf-32-le"), "file is in UTF-32, "),
+        ("\ufeffimport torch\nALPHA\n".encode("utf-32-be"), "file is in UTF-32, "),
         (b"import torch\n# \xe9\nALPHA\n", "file is not valid utf-8"),
         (b"# coding: no-such\nimport torch\nALPHA\n", "unknown or contradictory encoding"),
         (b"import torch\nALPHA\nx = " + b"(" * 400 + b")" * 400 + b"\n", "nested deeper"),
@@ -42,7 +49,21 @@ def test_what_libcst_cannot_take_is_linted_all_the_same(tmp_path: Path) -> None:
         (b"import torch\nALPHA\nx = " + b"lambda: " * 30_000 + b"1\n", "in one chain"),
         (b"import torch\nALPHA\nif a: pass\n" + b"elif a: pass\n" * 30_000, "in one chain"),
     ],
-    ids=["open bracket", "Python 2", "NUL", "latin-1", "cookie", "deep", "operators", "lambda", "elif"],
+    ids=[
+        "open bracket",
+        "Python 2",
+        "NUL",
+        "UTF-16",
+        "UTF-16 BE",
+        "UTF-32",
+        "UTF-32 BE",
+        "latin-1",
+        "cookie",
+        "deep",
+        "operators",
+        "lambda",
+        "elif",
+    ],
 )
 def test_a_file_that_cannot_be_parsed_is_a_finding(tmp_path: Path, data: bytes, message: str) -> None:
     write(tmp_path, bad_py=data)
@@ -50,6 +71,11 @@ def test_a_file_that_cannot_be_parsed_is_a_finding(tmp_path: Path, data: bytes, 
     assert [(name, code) for name, code, _ in rows] == [("bad.py", "TML001"), ("good.py", "TML181")]
     assert message in rows[0][2]
     assert (status, said) == (1, "")
+
+
+def test_a_file_in_utf_16_that_has_nothing_for_us_is_left_alone(tmp_path: Path) -> None:
+    write(tmp_path, other_py="\ufeffimport numpy\nx = (\n".encode("utf-16-le"))
+    assert [name for name, _, _ in check(tmp_path, "other.py")[1]] == ["good.py"]
 
 
 def test_such_a_finding_can_be_ignored_by_name_only(tmp_path: Path) -> None:
@@ -106,6 +132,12 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     assert [line.split(":")[:2] for line in done.stderr.splitlines()] == [["error", " gone.py"], ["error", " loop.py"]]
     assert done.stdout == "good.py:2:1: TML181 [*] [high] `ALPHA` is here\n"
     assert lint(*ISOLATED, "--exit-zero", ".", cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_among_what_git_ignores_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".gitignore")
+    assert [code for _, code, _ in check(tmp_path, ".")[1]] == ["TML181"]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

@@ -194,6 +194,22 @@ def test_a_spoilt_cache_is_none(project: Path, linted: list[str], how: Callable[
     assert findings(project) == first and len(linted) == 4  # and is made good
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_no_cache(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = findings(project)
+    path = stored(project)
+    path.unlink()
+    os.mkfifo(path)
+
+    def waits(*arguments: object, **more: object) -> None:
+        raise AssertionError("it would wait for ever")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cache, "open", waits, raising=False)
+        assert cache.load(str(path), "") == cache.Store()
+    assert findings(project) == first and path.is_file()  # made good
+
+
 def test_findings_of_an_older_release_are_not_believed(
     project: Path, linted: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

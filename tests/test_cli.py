@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from commands import ISOLATED, environment, lint, lint_json, write
+from commands import ISOLATED, ROOT, environment, interrupted, lint, lint_json, python, write
 from torchmemlint.faces.pages import CATALOGUE
 
 ALPHA = "import torch\nALPHA\n"  # a warning, high confidence
@@ -316,46 +315,62 @@ def test_a_file_that_kills_its_process_is_named_and_the_others_are_checked(tmp_p
     assert len(done.stdout.splitlines()) == 11
 
 
-def test_what_was_found_before_an_interruption_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_what_was_found_before_an_interruption_is_told(tmp_path: Path, number: int, status: int) -> None:
     write(tmp_path, **{f"m{number:02}_py": ALPHA for number in range(20)}, z_py="import torch\nALPHA  # SLEEP\n")
-    done = interrupted(tmp_path, "--output-format", "concise", "--jobs", "1")
-    assert done.returncode == 130
+    done = interrupted(tmp_path, "--output-format", "concise", "--jobs", "1", number=number)
+    assert done.returncode == status
     assert len(done.stdout.splitlines()) == 16
     assert done.stderr == "error: interrupted: 16 of 21 files were checked\n"
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_interrupting_ends_everything(tmp_path: Path, jobs: str) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupting_ends_everything(tmp_path: Path, jobs: str, number: int, status: int) -> None:
     write(tmp_path, **{f"m{number}_py": "import torch\nALPHA  # SLEEP\n" for number in range(4)})
-    done = interrupted(tmp_path, "--jobs", jobs)
-    assert (done.returncode, done.stderr) == (130, "error: interrupted: 0 of 4 files were checked\n")
+    done = interrupted(tmp_path, "--jobs", jobs, number=number)
+    assert (done.returncode, done.stderr) == (status, "error: interrupted: 0 of 4 files were checked\n")
 
 
-def interrupted(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    """What comes of Ctrl-C once a file that takes for ever has been begun; nothing may be left running."""
-    command = [sys.executable, "-m", "torchmemlint", *ISOLATED, *flags, "."]
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, children too
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(command, cwd=folder, env=environment(), start_new_session=True, **pipes)
-    signal.signal(signal.SIGINT, before)
-    patience = time.monotonic() + 60
-    while not (folder / "asleep").exists() and time.monotonic() < patience:
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # what a terminal does
-    out, said = process.communicate(timeout=20)
-    while running(process.pid):
-        assert time.monotonic() < patience, "something was left running"
-        time.sleep(0.05)
-    return subprocess.CompletedProcess(command, process.returncode, out, said)
+def test_a_signal_to_the_main_process_alone_ends_everything(tmp_path: Path) -> None:
+    write(tmp_path, **{f"m{number}_py": "import torch\nALPHA  # SLEEP\n" for number in range(4)})
+    done = interrupted(tmp_path, "--jobs", "2", number=signal.SIGTERM, send=os.kill)
+    assert (done.returncode, done.stderr) == (143, "error: interrupted: 0 of 4 files were checked\n")
 
 
-def running(group: int) -> bool:
-    """Whether anything runs in a process group; what helped Python to start processes ends a moment later."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def test_workers_do_not_outlive_the_main_process(tmp_path: Path) -> None:
+    write(tmp_path, **{f"m{number}_py": "import torch\nALPHA  # SLEEP\n" for number in range(4)})
+    done = interrupted(tmp_path, "--jobs", "2", number=signal.SIGKILL, send=os.kill)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGKILL, "", "")
+
+
+def test_somebody_elses_handling_of_a_signal_stays(tmp_path: Path) -> None:
+    code = (
+        "import signal, sys\nfrom torchmemlint.faces.cli import main\n"
+        "for theirs in (signal.SIG_IGN, lambda *_: None, signal.SIG_DFL):\n"
+        "    signal.signal(signal.SIGTERM, theirs)\n"
+        "    assert main(['--isolated', '--no-cache', '.']) == 0\n"
+        "    assert signal.getsignal(signal.SIGTERM) is theirs\n"
+    )
+    write(tmp_path, a_py="x = 1\n")
+    done = python(code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("run", ["runpy.run_module('torchmemlint', run_name='__main__')", "sys.exit(SCRIPT())"])
+def test_ctrl_c_while_the_command_is_being_imported(tmp_path: Path, run: str) -> None:
+    script = re.search(r'^torchmemlint = "(.+):(.+)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
+    assert script is not None
+    code = (
+        "import runpy, sys\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'torchmemlint.faces.options':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+    ) + (f"from {script[1]} import {script[2]} as SCRIPT\n{run}" if "SCRIPT" in run else run)
+    done = python(code, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
 
 
 # ---- reports for programs -------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchmemlint.fix import apply
+from torchmemlint.fix import Applied, apply
 from torchmemlint.model import Applicability, Edit, Fix, Position, Span
 from torchmemlint.source import BadFile, Source
 
@@ -82,6 +82,24 @@ def test_mixed_line_ends_stay_mixed() -> None:
     source = Source("a.py", b"a = 1\r\nb = 2\nc = 3\r\n")
     result = apply(source, [fix(edit(2, 0, 0, "x = 0\n")), fix(edit(3, 0, 0, "y = 0\n"))])
     assert result.data == b"a = 1\r\nx = 0\nb = 2\ny = 0\r\nc = 3\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (
+            b"# coding: unicode_escape\nx = f(1)\n",
+            "text in unicode_escape can be written in several ways: the rest of the file would change",
+        ),
+        (
+            b"# coding: raw_unicode_escape\nx = f(1)  # \\u0041\n",
+            "text in raw_unicode_escape can be written in several ways: the rest of the file would change",
+        ),
+    ],
+)
+def test_a_file_that_would_not_be_written_as_it_was_stays(data: bytes, reason: str) -> None:
+    made = fix(edit(2, 6, 7, "2"))
+    assert apply(Source("a.py", data), [made]) == Applied(data, refused=((made, reason),))
 
 
 @pytest.mark.parametrize(

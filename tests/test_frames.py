@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from torchmemlint.faces import frames
 from torchmemlint.faces.frames import Label, cut, frame, printable, width
 from torchmemlint.model import Position, Span
 
@@ -114,3 +115,12 @@ def test_nothing_that_steers_a_terminal_is_printed() -> None:
     assert not any(character in printable(raw) for character in "\x1b\x07\r\n\u2028\u2066\t")
     assert width("日\ta\u0301") == 2 + 4 + 1
     assert cut("x" * 50, 20) == "x" * 14 + "..."
+
+
+def test_a_line_is_measured_once_for_all_that_is_marked_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[str] = []
+    monkeypatch.setattr(frames, "_cells", lambda character: measured.append(character) or 1)
+    lines = ["abc " * 500]
+    for column in range(0, 2000, 4):
+        assert list(frame(lines, [flagged(span(1, column, column + 3))], 2, 80))
+    assert len(measured) == 1999

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import gc
+import sys
+import time
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
 
 from commands import flake8, lint, lint_json, write
+from torchmemlint.engine import fingerprinted
 from torchmemlint.fix import apply
 from torchmemlint.model import Confidence, Finding, Position, Severity, Span
 from torchmemlint.source import Source
@@ -166,3 +170,58 @@ def test_flake8_says_the_same(tmp_path: Path) -> None:
         "a.py:2:8: TML002 `TML181` silences nothing here",
         "a.py:3:8: TML002 `TML182` silences nothing here",
     ]
+
+
+# ---- lines that nobody writes ---------------------------------------------------------------------
+
+
+def work(text: str) -> int:
+    """The calls that judging a text's comments takes."""
+    calls = 0
+
+    def count(frame: object, event: str, what: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    gc.disable()  # what others do when it runs is no work of ours
+    sys.setprofile(count)
+    try:
+        about(text)
+    finally:
+        sys.setprofile(before)
+        gc.enable()
+    return calls
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        lambda n: f"# torchmemlint: ignore[{'TML181,' * n}]\nx = 1\n",
+        lambda n: f"ALPHA  # noqa: {'TML182,' * n}\n",
+        lambda n: f"{'# torchmemlint: ignore[TML181] ' * n}\nx = 1\n",
+        lambda n: "# torchmemlint: ignore[TML181]\n" * n + "x = 1\n",
+        lambda n: f"# torchmemlint: disable[{'TML181,' * n}]\n# torchmemlint: enable[{'TML181,' * n}]\n",
+        lambda n: "".join(f"# torchmemlint: file-ignore[x{k}]\n" for k in range(n)) + "ALPHA\n" * n,
+    ],
+)
+def test_judging_comments_is_linear(shape: Callable[[int], str]) -> None:
+    about(shape(3))  # imports and compiles what is needed
+    assert work(shape(400)) < 5 * work(shape(100))  # a square is sixteen times as much
+
+
+@pytest.mark.parametrize("comment", ["# noqa:", "# torchmemlint: ignore[TML181]"])
+def test_blanks_behind_a_comment_are_read_once(comment: str) -> None:
+    began = time.process_time()
+    about(f"# torchmemlint:\n{comment}{' ' * 300_000}x\n")
+    assert time.process_time() - began < 20  # milliseconds; it would be minutes
+
+
+def test_a_text_that_many_findings_share_is_read_once() -> None:
+    source = Source("x.py", b"# torchmemlint: file-ignore[TML181]\n")
+    span = Span(Position(1, 0), Position(1, 30))
+    many = [Finding("x.py", span, *WORDS["ALPHA"], Severity.INFO, Confidence.HIGH, message="")] * 5
+    asked: list[Span] = []
+    source.slice = lambda span: asked.append(span) or "x"  # type: ignore[method-assign, func-returns-value]
+    assert len({one.fingerprint for one in fingerprinted(source, many)}) == 5
+    assert len(asked) == 1

@@ -144,6 +144,8 @@ class _Naming:
 
 def load(path: str, key: str) -> Store:
     """The store in a file; an empty one where there is none that was made with the same `key`."""
+    if not os.path.isfile(path):  # reading a pipe would wait for ever
+        return Store()
     try:
         with open(path, encoding="utf-8") as file:
             head = file.readline().split("\t")

@@ -123,11 +123,12 @@ class _Ignores:
             self._specs.clear()
 
     def enter(self, folder: str, has_file: bool) -> None:
-        if not has_file or folder in self._specs:
+        path = os.path.join(folder, ".gitignore")
+        if not has_file or folder in self._specs or not os.path.isfile(path):  # reading a pipe would wait for ever
             return
         from pathspec import GitIgnoreSpec  # only where there is such a file: the import is not free
 
-        data = read_bytes(os.path.join(folder, ".gitignore")) or b""
+        data = read_bytes(path) or b""
         self._specs[folder] = GitIgnoreSpec.from_lines(data.decode("utf-8", "replace").splitlines())
 
     def ignored(self, path: str, is_folder: bool) -> bool:

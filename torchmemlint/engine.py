@@ -173,14 +173,18 @@ def fingerprinted(source: Source, findings: Iterable[Finding]) -> list[Finding]:
     Its first half names what is flagged (code and text), its second half where: the function, and the how
     manyth of its kind there.
     """
-    seen: dict[str, int] = {}
+    seen: dict[tuple[str, str], int] = {}
+    flagged: dict[tuple[str, Span], tuple[str, str]] = {}
     done = []
     for finding in findings:
-        text = "" if finding.code == BAD_FILE else "".join(source.slice(finding.span).split())
-        what = f"{finding.code}:{text}"
-        key = f"{what}:{finding.symbol}"
-        seen[key] = seen.get(key, 0) + 1
-        done.append(replace(finding, fingerprint=_half(what) + _half(f"{finding.symbol}:{seen[key]}")))
+        at = finding.code, finding.span
+        if at not in flagged:
+            text = "" if finding.code == BAD_FILE else "".join(source.slice(finding.span).split())
+            what = f"{finding.code}:{text}"
+            flagged[at] = what, _half(what)
+        what, first = flagged[at]
+        seen[what, finding.symbol] = seen.get((what, finding.symbol), 0) + 1
+        done.append(replace(finding, fingerprint=first + _half(f"{finding.symbol}:{seen[what, finding.symbol]}")))
     return done
 
 

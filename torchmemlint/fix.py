@@ -134,7 +134,7 @@ class _Text:
             at = edit.end
         data = self.encoded("".join([*parts, self.text[at:]]))
         if self.encoded(self.text) != self.source.data:
-            raise _Refused(f"the file does not survive being read as {self.encoding}")
+            raise _Refused(f"text in {self.encoding} can be written in several ways: the rest of the file would change")
         _demand_python(self.source, data)
         return data
 

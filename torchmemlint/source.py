@@ -27,6 +27,12 @@ MAX_EXACT_BYTES = 1_000_000
 MAX_EXACT_PARTS = 50_000  # libcst takes seconds and hundreds of megabytes for so many
 _LINKS = frozenset(("and", "or", "not", "in", "is", "if", "else", "for", "lambda", "await"))
 _LONG_IMPORT = re.compile(rb"\b(?:import|from)\b[\w\s.\\\x80-\xff]{2000}")  # one name of many parts, perhaps
+_WIDE = {  # the longer marks first: one of them begins with one of the others
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
 _FORMATTED = re.compile(r"[rR]?[fF]")
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")  # what no parser can encode
 _PARTS = re.compile(r"[^\W\d]\w*|[^\w\s\"'\\]")
@@ -77,6 +83,8 @@ class Source:
         if len(self.data) > MAX_BYTES:
             raise BadFile(f"file is larger than {MAX_BYTES // 1_000_000} MB")
         if b"\0" in self.data:
+            if wide := _wide(self.data):
+                raise BadFile(f"file is in {wide}, which Python does not read: save it as UTF-8")
             line = self.data.count(b"\n", 0, self.data.index(b"\0")) + 1
             raise BadFile("file contains a NUL byte", line)
         if _too_dense(self.data):
@@ -109,7 +117,12 @@ class Source:
 
     def mentions(self, words: Iterable[str]) -> bool:
         """Whether any of the words occurs in the file; never decodes."""
-        return any(word.encode() in self.data for word in words)
+        return any(word.encode() in self._searched for word in words)
+
+    @cached_property
+    def _searched(self) -> bytes:
+        """What words are looked for in: a file in UTF-16, which cannot be linted, may be meant to be."""
+        return self.data.replace(b"\0", b"") if _wide(self.data) else self.data
 
     @cached_property
     def screen(self) -> Tree | None:
@@ -169,6 +182,11 @@ def as_bytes(text: str) -> bytes:
         return text.encode(tokenize.detect_encoding(io.BytesIO(data).readline)[0])
     except (SyntaxError, LookupError, UnicodeError):
         return data
+
+
+def _wide(data: bytes) -> str:
+    """UTF-16 or UTF-32 where a byte order mark says so."""
+    return next((name for mark, name in _WIDE.items() if data.startswith(mark)), "")
 
 
 def _too_dense(data: bytes) -> bool:

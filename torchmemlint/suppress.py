@@ -18,9 +18,10 @@ import enum
 import re
 import tokenize
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 from torchmemlint.model import Finding, Position, Span
 
@@ -29,7 +30,7 @@ _NOQA = re.compile(r"# noqa(?::[\s]?(?P<codes>([A-Z]+[0-9]+(?:[,\s]+)?)+))?", re
 _NOQA_FILE = re.compile(r"\s*# flake8[:=]\s*noqa", re.IGNORECASE)
 _OWN = re.compile(r"#\s*torchmemlint:\s*(?P<verb>[\w-]*)(?P<open>\s*\[(?P<codes>[^\]#]*)(?P<close>\]?))?")
 _MARKS = re.compile(r"noqa|torchmemlint:", re.IGNORECASE)
-_NEXT = re.compile(r"\s+#(?=\s|noqa|torchmemlint:)|$")  # where a further comment begins within a comment
+_NEXT = re.compile(r"(?<!\s)\s+#(?=\s|noqa|torchmemlint:)|$")  # where a further comment begins within a comment
 
 
 class Verb(enum.Enum):
@@ -79,11 +80,25 @@ class Comment:
     def blanket(self) -> bool:
         return self.verb is Verb.NOQA and not self.words
 
-    def naming(self, finding: Finding) -> list[Word]:
-        """Its words that name the finding's rule."""
-        if self.verb is Verb.NOQA:
-            return [word for word in self.words if finding.code.startswith(word.text)]
-        return [word for word in self.words if word.names(finding.code, finding.name)]
+
+Hit = tuple[Comment, Word | None]
+
+
+class _Reaching:
+    """What one word silences: the comments that it stands in, by their first lines."""
+
+    def __init__(self, entries: Iterable[tuple[int, int, Hit]]) -> None:
+        self._entries = sorted(entries, key=lambda entry: entry[0])
+        self._firsts = [first for first, _, _ in self._entries]
+        self._furthest = list(accumulate((last for _, last, _ in self._entries), max))
+
+    def on(self, line: int) -> Iterator[Hit]:
+        at = bisect_right(self._firsts, line)
+        while at and self._furthest[at - 1] >= line:
+            at -= 1
+            _, last, hit = self._entries[at]
+            if last >= line:
+                yield hit
 
 
 class Suppressions:
@@ -97,8 +112,8 @@ class Suppressions:
         self.whole_file = False
         self.comments: list[Comment] = []
         self.ends: dict[tuple[Comment, Word], Comment] = {}
-        self._on_lines: dict[int, list[Comment]] = {}
-        self._wide: dict[str, list[tuple[Comment, Word]]] = {}  # by the word
+        self._on_lines: dict[str, _Reaching] = {}  # by the word, "" for a blanket comment
+        self._wide: dict[str, _Reaching] = {}
         if not any(_MARKS.search(line) for line in lines):
             return
         layout = _Layout(lines)
@@ -107,13 +122,19 @@ class Suppressions:
                 self.whole_file = True
             self.comments += _read(place, layout)
         self.ends = _pairs(self.comments)
+        self._on_lines = self._reaching(Verb.NOQA, Verb.IGNORE)
+        self._wide = self._reaching(Verb.DISABLE, Verb.FILE_IGNORE)
+
+    def _reaching(self, *verbs: Verb) -> dict[str, _Reaching]:
+        by_text: dict[str, list[tuple[int, int, Hit]]] = {}
         for comment in self.comments:
-            if comment.verb in (Verb.DISABLE, Verb.FILE_IGNORE):
-                for word in comment.words:
-                    self._wide.setdefault(word.text, []).append((comment, word))
-            elif comment.verb in (Verb.NOQA, Verb.IGNORE):
-                for line in range(comment.first, comment.last + 1):
-                    self._on_lines.setdefault(line, []).append(comment)
+            for word in comment.words if comment.verb in verbs else ():
+                ended = self.ends.get((comment, word))
+                last = comment.last if ended is None else ended.span.start.line
+                by_text.setdefault(word.text, []).append((comment.first, last, (comment, word)))
+            if comment.blanket and comment.verb in verbs:
+                by_text.setdefault("", []).append((comment.first, comment.last, (comment, None)))
+        return {text: _Reaching(entries) for text, entries in by_text.items()}
 
     def silence(self, finding: Finding, noqa: bool = True) -> bool:
         """Whether a comment silences the finding; `noqa` False leaves the noqa comments out."""
@@ -121,22 +142,17 @@ class Suppressions:
             return True
         return any(noqa or comment.verb is not Verb.NOQA for comment, _ in self.hits(finding))
 
-    def hits(self, finding: Finding) -> Iterator[tuple[Comment, Word | None]]:
+    def hits(self, finding: Finding) -> Iterator[Hit]:
         """The comments that silence a finding and the words that do so; of a blanket noqa None."""
         start, end = finding.span.start.line, finding.span.end.line
-        for line in {start, end}:
-            for comment in self._on_lines.get(line, ()):
-                if comment.blanket:
-                    yield comment, None
-                elif line == start or comment.verb is Verb.NOQA or not comment.alone:
-                    for word in comment.naming(finding):
+        for text in ("", *(finding.code[:size] for size in range(1, len(finding.code) + 1)), finding.name):
+            for line in {start, end} if text in self._on_lines else ():
+                for comment, word in self._on_lines[text].on(line):
+                    noqa = comment.verb is Verb.NOQA
+                    if (line == start or noqa or not comment.alone) and (text != finding.name or not noqa):
                         yield comment, word
-        for text, wide in self._wide.items():
-            if text == finding.name or finding.code.startswith(text):
-                for comment, word in wide:
-                    ended = self.ends.get((comment, word))
-                    if comment.first <= start <= (comment.last if ended is None else ended.span.start.line):
-                        yield comment, word
+            if text in self._wide:
+                yield from self._wide[text].on(start)
 
 
 # ---- reading comments ------------------------------------------------------------------------------

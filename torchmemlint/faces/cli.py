@@ -1,6 +1,7 @@
 """The command `torchmemlint`: reads the disk, lints, prints, and answers with an exit status.
 
-0 clean, 1 findings at or above --fail-on, 2 the gate did not really run. May not contain analysis.
+0 clean, 1 findings at or above --fail-on, 2 the gate did not really run; 130 stopped by Ctrl-C, 143 by
+SIGTERM. May not contain analysis.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torchmemlint.faces.frames import printable
 from torchmemlint.faces.options import flags, parse, words
 from torchmemlint.faces.report import as_json, as_json_lines
 from torchmemlint.faces.run import Run
+from torchmemlint.faces.stopping import status, terminable
 from torchmemlint.faces.telling import demand_a_place, report
 from torchmemlint.faces.terminal import Colour, warn
 from torchmemlint.settings import SettingsError
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from torchmemlint.faces.verifying import Proven
     from torchmemlint.settings import Settings
 
-CLEAN, FOUND, FAILED, INTERRUPTED = 0, 1, 2, 130
+CLEAN, FOUND, FAILED = 0, 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         warn(str(error))
         return FAILED
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         warn("interrupted")
-        return INTERRUPTED
+        return status(stopped)
     except Exception as error:  # a traceback would exit with 1, which means findings
         import traceback
 
@@ -58,7 +60,8 @@ def _main(asked: argparse.Namespace) -> int:
         return _tell_of_rules(asked)
     if asked.lsp:
         return _serve(asked)
-    return _check(asked)
+    with terminable():
+        return _check(asked)
 
 
 def _serve(asked: argparse.Namespace) -> int:
@@ -137,8 +140,9 @@ def _fix(asked: argparse.Namespace, run: Run, fixer: Fixer, lint: Callable[[byte
         try:
             while not run.stopped and fixer.fix_files(run.findings):
                 run = lint(None)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
             run.stopped = "interrupted while fixing: files are either fixed or as they were"
+            run.status = status(stopped)
     run.warnings += fixer.warnings
     run.problems += fixer.problems
     run.fixed = fixer.words(run.findings, asked.diff)
@@ -160,7 +164,7 @@ def _answer(asked: argparse.Namespace, checker: Checker, settings: Settings, run
             warn(problem)
     if run.stopped:
         warn(run.stopped)
-        return INTERRUPTED
+        return run.status
     for line in narrowing.concluded():
         remark(asked, [[(line, "")]])
     if run.problems:
@@ -277,6 +281,7 @@ def _files(
     except Interrupted as stopped:
         run = _gather(checker, narrowing.narrowed(stopped.outcomes))
         run.stopped = f"interrupted: {run.checked} of {len(found.targets)} files were checked"
+        run.status = stopped.status
     run.problems[:0] = found.problems
     return run
 

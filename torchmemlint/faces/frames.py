@@ -7,8 +7,10 @@ what would move the cursor or turn the text round is replaced, and a long line i
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate, pairwise
 
 from torchmemlint.model import Span
@@ -98,7 +100,7 @@ def _marks(row: _Row, number: int, labels: Sequence[Label], lines: Sequence[str]
 
 def _columns(label: Label, number: int, lines: Sequence[str]) -> tuple[int, int]:
     """From where to where a label is about a line, in characters."""
-    text = lines[number - 1].rstrip()
+    text, _ = _laid_out(lines[number - 1])
     start = label.span.start.column if number == label.span.start.line else len(text) - len(text.lstrip())
     end = label.span.end.column if number == label.span.end.line else len(text)
     end = min(end, max(len(text), label.span.start.column))
@@ -109,8 +111,7 @@ class _Row:
     """One line of source as it is shown, and which cell each of its characters begins at."""
 
     def __init__(self, source: str, marked: Sequence[tuple[int, int]], limit: int) -> None:
-        source = source.rstrip()
-        self._starts = [0, *accumulate(_cells(character) for character in source)]
+        source, self._starts = _laid_out(source)
         self._first, self._last = self._window(marked, limit)
         head, tail = CUT * (self._first > 0), CUT * (self._last < len(source))
         self.text = f"{head}{printable(source[self._first : self._last])}{tail}"
@@ -131,9 +132,15 @@ class _Row:
         if self._starts[min(to, count)] > room:
             lead = max(self._starts[min(from_, count)] - room // 4, 0)
             back = max(self._starts[-1] - room, 0)  # no further than shows the end of the line
-            first = next(n for n, start in enumerate(self._starts) if start >= min(lead, back))
-        last = max(n for n, start in enumerate(self._starts) if start <= self._starts[first] + room)
-        return first, last
+            first = bisect_left(self._starts, min(lead, back))
+        return first, bisect_right(self._starts, self._starts[first] + room) - 1
+
+
+@lru_cache(maxsize=4)
+def _laid_out(source: str) -> tuple[str, Sequence[int]]:
+    """A line without its end, and the cell that each of its characters begins at, for all that it holds."""
+    source = source.rstrip()
+    return source, [0, *accumulate(_cells(character) for character in source)]
 
 
 def _cells(character: str) -> int:

@@ -18,7 +18,8 @@ NAMING = ("select", "extend-select", "config", "baseline", "write-baseline", "ev
 """Flags whose value names what is meant: an empty one is a shell variable that is not set."""
 CHOICES = ("min-confidence", "fail-on", "output-format")
 EPILOG = (
-    "Exit status: 0 no finding at or above --fail-on, 1 findings, 2 something could not be checked. "
+    "Exit status: 0 no finding at or above --fail-on, 1 findings, 2 something could not be checked, "
+    "130 stopped by Ctrl-C, 143 by SIGTERM. "
     "Silence a line with `# noqa: TML101` or `# torchmemlint: ignore[TML101] reason`."
 )
 

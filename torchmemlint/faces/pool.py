@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from torchmemlint.disk import Target
 from torchmemlint.faces.check import Checker, Choice
 from torchmemlint.faces.remembering import Carriers, Learnt, Remembered
+from torchmemlint.faces.stopping import serve_the_main_process, status
 from torchmemlint.facts.consulted import Basis
 from torchmemlint.model import Finding
 
@@ -62,11 +62,12 @@ class Batch:
 
 
 class Interrupted(Exception):
-    """Somebody wanted it to stop; `outcomes` are those there were by then."""
+    """Somebody wanted it to stop; `outcomes` are those there were by then, `status` is how to exit."""
 
-    def __init__(self, outcomes: list[Outcome]) -> None:
+    def __init__(self, outcomes: list[Outcome], status: int) -> None:
         super().__init__()
         self.outcomes = outcomes
+        self.status = status
 
 
 def check_all(
@@ -89,8 +90,8 @@ def check_all(
             for batch in coming:
                 batches.append(batch)
                 done(len(batch.outcomes))
-    except KeyboardInterrupt:
-        raise Interrupted([*known.values(), *_outcomes(batches)]) from None
+    except KeyboardInterrupt as stopped:
+        raise Interrupted([*known.values(), *_outcomes(batches)], status(stopped)) from None
     if remembered is not None:
         made = ((one.target, one.name, one.findings, one.basis) for one in _outcomes(batches) if one.name)
         remembered.keep(made, (learnt for batch in batches for learnt in batch.learnt.items()))
@@ -144,7 +145,7 @@ def _processes(jobs: int, targets: Sequence[Target]) -> int:
 def _start(choice: Choice, carriers: dict[str, Carriers], worker: bool = True) -> None:
     global _checker
     if worker:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides what Ctrl-C means
+        serve_the_main_process()
         warnings.simplefilter("ignore")  # as in the main process
     gc.set_threshold(100_000, 20, 20)  # trees are large, short-lived and mostly free of cycles
     _checker = Checker(choice)
@@ -212,11 +213,10 @@ def _batches(targets: Sequence[Target], processes: int) -> Iterator[Sequence[Tar
 
 def _alone(choice: Choice, targets: Sequence[Target], carriers: dict[str, Carriers]) -> list[Batch]:
     """Lints in a process of its own; where that dies, halves the files until the one that kills it is known."""
-    from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
 
     try:
-        with ProcessPoolExecutor(1, initializer=_start, initargs=(choice, carriers)) as pool:
+        with _workers(choice, 1, carriers) as pool:
             return [pool.submit(_batch, targets).result()]
     except BrokenProcessPool:
         if len(targets) == 1:

@@ -21,7 +21,7 @@ class Run:
     warnings  what stops nothing.
     patch  what would be fixed, where that was asked for.
     fixed, offer, fixable  what has been fixed and what could be, in words, and which findings.
-    stopped  what to say where somebody stopped it.
+    stopped, status  what to say where somebody stopped it, and how to exit then.
     started  when it began, in seconds of the epoch.
     """
 
@@ -39,4 +39,5 @@ class Run:
     offer: str = ""
     fixable: frozenset[Finding] = frozenset()
     stopped: str = ""
+    status: int = 0
     started: float = 0.0
