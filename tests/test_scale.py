@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from torchmemlint import disk
 from torchmemlint.disk import PROJECT_MARKERS, DiskFiles, Target
 from torchmemlint.faces import pool
 from torchmemlint.faces.check import MAX_PROJECTS, Choice
@@ -109,3 +110,18 @@ def test_a_folder_of_projects_is_not_a_project(tmp_path: Path) -> None:
     assert list(DiskFiles(str(tmp_path)).paths()) == ["loose/own.py"]
     (tmp_path / "setup.cfg").touch()  # one project of several packages
     assert len(list(DiskFiles(str(tmp_path)).paths())) == 1 + len(PROJECT_MARKERS) + 1  # setup.py is a file itself
+
+
+def test_a_home_directory_is_no_project_of_what_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "MAX_AROUND", 5)
+    (tmp_path / "work").mkdir()
+    for number in range(5):
+        (tmp_path / f"other{number}.py").touch()
+    monkeypatch.chdir(tmp_path)
+    assert disk.common_folder(["work"]) == str(tmp_path / "work")
+    assert disk.common_folder(["."]) == disk.common_folder([]) == str(tmp_path)
+    (tmp_path / "other0.py").unlink()
+    assert disk.common_folder(["work"]) == str(tmp_path)
+    (tmp_path / "other0.py").touch()
+    (tmp_path / "pyproject.toml").touch()
+    assert disk.common_folder(["work"]) == str(tmp_path)

@@ -19,6 +19,8 @@ PROJECT_MARKERS = ("pyproject.toml", "setup.py", "setup.cfg", "torchmemlint.toml
 CONFIG_FILES = ("torchmemlint.toml", "pyproject.toml")
 SKIPPED_FOLDERS = frozenset(("__pycache__", "node_modules", "site-packages", "venv"))
 MAX_PROJECT_FILES = 50_000
+MAX_AROUND = 5_000
+"""Python files from which on an unmarked current folder is no project because something in it is linted."""
 MAX_CACHED_BYTES = 64_000_000
 MAX_FILE_BYTES = 20_000_000
 
@@ -229,11 +231,15 @@ def repository_root(folder: str) -> str:
 
 
 def common_folder(paths: Sequence[str]) -> str:
-    """Where files without a marked project belong: the current folder if all lie in it, else what they share."""
+    """Where files without a marked project belong: the current folder if all lie in it, else what they share.
+
+    A current folder with more files than a project has, such as a home directory, counts only if it was named itself.
+    """
     here = os.getcwd()
     folders = [path if os.path.isdir(path) else os.path.dirname(path) for path in map(os.path.abspath, paths)]
     if all(_inside(folder, here) for folder in folders):
-        return here
+        if not folders or here in folders or _is_project(here) or not DiskFiles(here).has(MAX_AROUND):
+            return here
     try:
         return os.path.commonpath(folders)
     except ValueError:  # different drives
@@ -269,14 +275,18 @@ class DiskFiles:
         A root without a marker is a folder that may hold many projects: what lies in those is not its own.
         """
         if self._paths is None:
-            self._paths = sorted(self._list())
+            self._paths = sorted(self._list(MAX_PROJECT_FILES))
         return self._paths
 
-    def _list(self) -> list[str]:
+    def has(self, files: int) -> bool:
+        """Whether there are as many Python files as that."""
+        return len(self._list(files)) >= files
+
+    def _list(self, most: int) -> list[str]:
         found: list[str] = []
         level = [self.root]
         foreign = PROJECT_MARKERS if not _is_project(self.root) else ()
-        while level and len(found) < MAX_PROJECT_FILES:
+        while level and len(found) < most:
             below: list[str] = []
             for folder in level:
                 names, folders = _entries(folder, foreign)
@@ -284,7 +294,7 @@ class DiskFiles:
                 found += [f"{inside}/{name}" if inside else name for name in names]
                 below += folders
             level = below
-        return found[:MAX_PROJECT_FILES]
+        return found[:most]
 
     def read(self, path: str) -> bytes | None:
         """The bytes of one file, or None where it cannot be read or is larger than any source should be."""
