@@ -68,6 +68,46 @@ def chained(n: int) -> str:
     return HEAD + "def f(m: nn.Module, l):\n" + body + "    y = \\\n" * 20 * n + "        t\n    y.backward()\n"
 
 
+def loops_one_after_another(n: int) -> str:
+    loop = "    for x in loader:\n        y = model(x).sum()\n        y.backward()\n        total += y\n"
+    return HEAD + "def train(loader, model: nn.Module):\n    total = 0\n" + loop * n
+
+
+def sums_in_one_loop(n: int) -> str:
+    body = "".join(f"        y{i} = model(x).sum()\n        total += y{i}\n" for i in range(n))
+    start = HEAD + "def train(loader, model: nn.Module):\n    total = 0\n    for x in loader:\n"
+    return f"{start}{body}        total.backward()\n"
+
+
+def values_collected_in_one_loop(n: int) -> str:
+    body = "".join(
+        f"        y{i} = model(x).sum()\n        kept.append(y{i})\n        y{i}.backward()\n" for i in range(n)
+    )
+    return HEAD + f"def train(loader, model: nn.Module):\n    kept = []\n    for x in loader:\n{body}"
+
+
+def lists_of_one_loop(n: int) -> str:
+    lists = "".join(f"    kept{i} = []\n" for i in range(n))
+    body = "".join(f"        y{i} = model(x).sum()\n        kept{i}.append(y{i})\n" for i in range(n))
+    return HEAD + f"def train(loader, model: nn.Module):\n{lists}    for x in loader:\n{body}        y0.backward()\n"
+
+
+def guards_in_one_loop(n: int) -> str:
+    body = "        with torch.no_grad():\n            y = model(x)\n        z = model(x).argmax().item()\n"
+    return HEAD + "def test(loader, model: nn.Module):\n    model.eval()\n    for x in loader:\n" + body * n
+
+
+def loops_in_one_loop(n: int) -> str:
+    body = "        for x in batches:\n            z = model(x).argmax().item()\n"
+    return HEAD + "def test(loader, model: nn.Module):\n    model.eval()\n    for batches in loader:\n" + body * n
+
+
+def classes_in_a_line(n: int) -> str:
+    first = HEAD + "class A0(nn.Module):\n    def forward(self, x):\n        return x * 2\n"
+    body = "    def forward(self, x):\n        self.last = super().forward(x)\n        return self.last\n"
+    return first + "".join(f"class A{i}(A{i - 1}):\n{body}" for i in range(1, n))
+
+
 def calls(shape: Callable[[int], str], n: int) -> int:
     """How many calls linting makes: what it costs, the same on every machine."""
     source = Source("growing.py", shape(n).encode())
@@ -87,7 +127,16 @@ def calls(shape: Callable[[int], str], n: int) -> int:
     return count
 
 
-SHAPES = (tries, deletions, repeated, emptied, measured, left, conditions, rebound, hooks, chained)
+OF_CACHES = (tries, deletions, repeated, emptied, measured, left, conditions, rebound, hooks, chained)
+OF_GRAPHS = (
+    loops_one_after_another,
+    sums_in_one_loop,
+    values_collected_in_one_loop,
+    lists_of_one_loop,
+    guards_in_one_loop,
+    loops_in_one_loop,
+    classes_in_a_line,
+)
 KINDS = {
     "step": """
 class T{i}:
@@ -151,7 +200,7 @@ def test_so_it_does_with_many_findings_in_one_file(kind: str) -> None:
     assert calls(shape, 4 * FEW) < MOST * calls(shape, FEW)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", OF_CACHES + OF_GRAPHS)
 def test_four_times_as_much_costs_four_times_as_much(shape: Callable[[int], str]) -> None:
     calls(shape, 1)  # what is loaded once is not counted
     assert calls(shape, 4 * FEW) < MOST * calls(shape, FEW)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MAX_READING_HOPS = 2
 MEASURES: Table[ast.stmt, bool] = Table()
 TOLD_BY_REST: Table[ast.stmt, bool | None] = Table()
-MAX_PAIRS = 20_000  # names of a function times calls in it that empty the cache
+MAX_PAIRS = 20_000  # names of a function times calls in it that empty the cache; the most in public code was 1,368
 COMMENTED_DEL = re.compile(r"#\s*del[ (]\s*([\w, ]+)\)?\s*$")
 
 
